@@ -1,0 +1,191 @@
+"""Recipes: YAML files in `configuration/` that say what to train, on which data, and how."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import TrainingArguments
+
+from modeling_attrib import AttribConfig
+
+from .errors import UserError, nearest
+
+
+RECIPE_FOLDER = Path(__file__).resolve().parent.parent / "configuration"
+
+
+@dataclass
+class ModelSection:
+    """What is trained. Keys beyond these are arguments of `AttribConfig`."""
+
+    backbone: str = "sentence-transformers/all-MiniLM-L6-v2"
+    max_length: int = 128
+    attn_implementation: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DataSection:
+    """What it is trained on.
+
+    A source is a Hub dataset (`owner/name@split`, `owner/name:config@split`), a file (.csv, .jsonl, .json,
+    .parquet) or `newswire:COUNT`, the embedded demo.
+
+    Attributes:
+        train, validation, test: sources. Without a validation source a share of the training rows is held out.
+        validation_fraction: that share.
+        text, text_pair, label: column names.
+        labels: label names in the order of their indices; otherwise taken from the data.
+        train_rows, test_rows: use that many rows only, drawn with the seed.
+        decontaminate: training rows that share a value of one of these columns with a test row are dropped.
+        explained_examples: how many test rows `explanations.html` shows.
+    """
+
+    train: str = ""
+    validation: str | None = None
+    test: str | None = None
+    validation_fraction: float = 0.02
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    labels: list[str] | None = None
+    train_rows: int | None = None
+    test_rows: int | None = None
+    decontaminate: list[str] = field(default_factory=list)
+    explained_examples: int = 12
+
+
+@dataclass
+class Recipe:
+    """One training run.
+
+    Attributes:
+        training: arguments of transformers' `TrainingArguments`. `bf16: auto` uses bfloat16 where the device
+            computes in it, and says so.
+        early_stopping_patience: stop after so many evaluations without a better validation accuracy.
+    """
+
+    output_dir: str
+    model: ModelSection
+    data: DataSection
+    training: dict[str, Any]
+    seed: int = 0
+    early_stopping_patience: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe in the layout of its YAML file."""
+        model = {k: v for k, v in vars(self.model).items() if k != "config"} | self.model.config
+        return {**vars(self), "model": model, "data": dict(vars(self.data))}
+
+
+_TOP = ["output_dir", "seed", "early_stopping_patience", "model", "data", "training"]
+_MODEL = [f.name for f in fields(ModelSection) if f.name != "config"]
+_CONFIG = [
+    name
+    for name in AttribConfig.__init__.__annotations__
+    if name not in ("backbone_config", "kwargs", "return")
+] + ["problem_type"]
+_DATA = [f.name for f in fields(DataSection)]
+_TRAINING = sorted({f.name for f in fields(TrainingArguments)} - {"output_dir", "seed", "data_seed"})
+_SECTIONS = {"model": _MODEL + _CONFIG, "data": _DATA, "training": _TRAINING}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe named by path, or by name in `configuration/`."""
+    for path in (Path(name), RECIPE_FOLDER / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = sorted(path.stem for path in RECIPE_FOLDER.glob("*.yaml"))
+    raise UserError(f"no recipe {name!r}: neither a file nor one of {', '.join(known)}.{nearest(name, known)}")
+
+
+def load_recipe(name: str, overrides: list[str] = ()) -> Recipe:
+    """Read a recipe and apply `--key value` overrides (`--section.key value` where two sections share a key).
+
+    Raises:
+        UserError: for a missing file, YAML that cannot be read, or an unknown key (naming the nearest known one).
+    """
+    path = find_recipe(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(_TOP)}.")
+    for key, value in parse_overrides(overrides):
+        section, key = _locate(key)
+        if section is None:
+            content[key] = value
+        else:
+            content[section] = (content.get(section) or {}) | {key: value}
+    content.setdefault("output_dir", f"outputs/{path.stem}")
+    return _build(content, str(path))
+
+
+def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
+    """`["--a", "1", "--b=x"]` -> `[("a", 1), ("b", "x")]`; values are read as YAML."""
+    pairs, rest = [], list(arguments)
+    while rest:
+        key = rest.pop(0)
+        if not key.startswith("--"):
+            raise UserError(f"unexpected argument {key!r}: overrides are written --key value.")
+        key, equals, value = key[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise UserError(f"--{key} needs a value.")
+            value = rest.pop(0)
+        try:
+            pairs.append((key.replace("-", "_"), yaml.safe_load(value)))
+        except yaml.YAMLError:
+            pairs.append((key.replace("-", "_"), value))
+    return pairs
+
+
+def _locate(key: str) -> tuple[str | None, str]:
+    section, dot, name = key.partition(".")
+    if dot:
+        if name not in _SECTIONS.get(section, []):
+            known = [f"{s}.{k}" for s, keys in _SECTIONS.items() for k in keys]
+            raise UserError(f"unknown key --{key}.{nearest(key, known)}")
+        return section, name
+    if key in _TOP and key not in _SECTIONS:
+        return None, key
+    homes = [section for section, keys in _SECTIONS.items() if key in keys]
+    if len(homes) == 1:
+        return homes[0], key
+    if homes:
+        raise UserError(f"--{key} is ambiguous: write {' or '.join(f'--{home}.{key}' for home in homes)}.")
+    known = [name for keys in _SECTIONS.values() for name in keys] + _TOP
+    raise UserError(f"unknown key --{key}.{nearest(key, known)}")
+
+
+def _build(content: dict[str, Any], where: str) -> Recipe:
+    _check_keys(content, _TOP, where)
+    for section, known in _SECTIONS.items():
+        content[section] = content.get(section) or {}
+        if not isinstance(content[section], dict):
+            raise UserError(f"{where}: {section!r} is a mapping.")
+        _check_keys(content[section], known, f"{where}, section {section!r}")
+    model, data = content["model"], content["data"]
+    if isinstance(data.get("decontaminate"), str):
+        data["decontaminate"] = [column.strip() for column in data["decontaminate"].split(",")]
+    recipe = Recipe(
+        output_dir=str(content["output_dir"]),
+        seed=content.get("seed", 0),
+        early_stopping_patience=content.get("early_stopping_patience"),
+        model=ModelSection(
+            **{k: v for k, v in model.items() if k in _MODEL}, config={k: v for k, v in model.items() if k in _CONFIG}
+        ),
+        data=DataSection(**data),
+        training=content["training"],
+    )
+    if not recipe.data.train:
+        raise UserError(f"{where}: data.train is missing: name a Hub dataset, a file or newswire:COUNT.")
+    return recipe
+
+
+def _check_keys(mapping: dict[str, Any], known: list[str], where: str) -> None:
+    for key in mapping:
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}.{nearest(str(key), known)}")

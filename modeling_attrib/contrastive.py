@@ -1,0 +1,26 @@
+"""Supervised contrastive loss: texts of one label near each other, others apart."""
+
+import torch
+from torch.nn import functional as F
+
+
+def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Khosla et al. 2020, Supervised Contrastive Learning, eq. 2, over one batch.
+
+    Args:
+        features: text vectors, (batch, width); normalised here.
+        labels: (batch,) integers.
+        temperature: > 0.
+
+    Returns:
+        A scalar: the mean over texts that have another text of their label in the batch; 0 if none has.
+    """
+    features = F.normalize(features.float(), dim=-1)
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    similarity = (features @ features.T / temperature).masked_fill(itself, -torch.inf)
+    log_probability = similarity.log_softmax(dim=-1).masked_fill(itself, 0.0)
+    same_label = (labels.unsqueeze(0) == labels.unsqueeze(1)) & ~itself
+    positives = same_label.sum(dim=-1)
+    # Sums and one guarded division, not a boolean selection: shapes stay static for compilers and TPUs.
+    per_text = -(log_probability * same_label).sum(dim=-1) / positives.clamp(min=1)
+    return per_text.sum() / (positives > 0).sum().clamp(min=1)

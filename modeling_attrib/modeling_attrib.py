@@ -1,0 +1,329 @@
+"""A sequence classifier around any encoder that returns logits and signed per-token attributions from one call."""
+
+import contextlib
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers.utils import ModelOutput
+
+from .attention_methods import combine_attention_and_gradient, select_layers
+from .attention_records import AttentionRecorder
+from .attribution_methods import AttributionRequest, Inputs, get_attribution_method
+from .backbone_parts import find_parts, is_causal
+from .configuration_attrib import AttribConfig
+from .contrastive import supervised_contrastive_loss
+from .propagation_methods import lrp as _lrp  # noqa: F401  (fills the registry)
+from .taps import Taps
+
+
+if TYPE_CHECKING:  # never run: it makes save_pretrained ship the pipeline beside this file
+    from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
+
+
+@dataclass
+class AttribSequenceClassifierOutput(ModelOutput):
+    """Output of `AttribForSequenceClassification`.
+
+    Attributes:
+        loss: scalar, when labels were given.
+        logits: (batch, labels).
+        attributions: (batch, tokens), or (batch, labels, tokens) for `attribution_target="all"`: signed, toward the
+            target; exactly 0 at padding. Special tokens keep their scores.
+        attribution_target: (batch,) or (batch, labels): the label that each row explains.
+        attribution_residual: same shape: target logit (minus contrast logit) − sum of the attributions: what no
+            token accounts for. For conservative methods this is the share of the biases.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    attributions: torch.Tensor | None = None
+    attribution_target: torch.Tensor | None = None
+    attribution_residual: torch.Tensor | None = None
+
+
+class AttribPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation; weights of the backbone are its own class's business."""
+
+    config_class = AttribConfig
+    base_model_prefix = "backbone"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+
+class AttribForSequenceClassification(AttribPreTrainedModel):
+    """Encoder, pooling and a linear head; `forward` also explains its decision token by token.
+
+    Build one from a pretrained encoder with `from_backbone`, load a trained one with `from_pretrained`.
+    """
+
+    accepts_loss_kwargs = False  # else Trainer multiplies the logged loss by accumulation steps and processes
+
+    def __init__(self, config: AttribConfig) -> None:
+        super().__init__(config)
+        if config.backbone_config is None:
+            raise ValueError("AttribConfig needs a backbone_config; or use from_backbone('name or folder').")
+        self.num_labels = config.num_labels
+        factory, arguments = _backbone_factory(config.backbone_config)
+        self.backbone = factory.from_config(config.backbone_config, **arguments)
+        width = config.get_text_config().hidden_size
+        self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(width, config.num_labels)
+        self._backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
+        self.post_init()
+
+    @classmethod
+    def from_backbone(
+        cls,
+        backbone: str,
+        *,
+        pooling: str | None = None,
+        attn_implementation: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        trust_remote_code: bool = False,
+        **config_arguments: Any,
+    ) -> "AttribForSequenceClassification":
+        """A classifier with a fresh head on a pretrained encoder.
+
+        Args:
+            backbone: Hub id or folder of any model that `AutoModel` loads (encoder-decoders: their encoder).
+            pooling: "mean", "cls" or "last"; by default "last" for decoders, else "mean".
+            attn_implementation: passed on to the backbone; unset lets it choose.
+            dtype: type of all weights.
+            trust_remote_code: passed on to the backbone.
+            config_arguments: anything that `AttribConfig` takes (`num_labels`, `id2label`, `feature_adjustment` ...).
+
+        Raises:
+            ValueError: naming the part, if the attribution rules cannot find their way in this backbone.
+        """
+        options = {"trust_remote_code": trust_remote_code}
+        if attn_implementation is not None:
+            options["attn_implementation"] = attn_implementation
+        backbone_config = AutoConfig.from_pretrained(backbone, **options)
+        factory, arguments = _backbone_factory(backbone_config)
+        encoder = factory.from_pretrained(backbone, config=backbone_config, dtype=dtype, **arguments, **options)
+        find_parts(encoder)
+        config = AttribConfig(
+            backbone_config=backbone_config,
+            pooling=pooling or ("last" if is_causal(encoder) else "mean"),
+            **config_arguments,
+        )
+        model = cls(config).to(dtype)
+        model.backbone = encoder
+        return model
+
+    @property
+    def num_layers(self) -> int:
+        """Number of encoder layers, that is of attention products in one forward pass."""
+        return self.config.get_text_config().num_hidden_layers
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attributions: bool | None = None,
+        attribution_target: int | str | torch.Tensor | None = None,
+        attribution_contrast: int | torch.Tensor | None = None,
+        attribution_method: str | None = None,
+        attribution_options: dict[str, Any] | None = None,
+        return_dict: bool | None = None,
+    ) -> AttribSequenceClassifierOutput | tuple[torch.Tensor, ...]:
+        """Classify, and say which tokens speak for and against the decision.
+
+        Under `torch.no_grad()` or `torch.inference_mode()` logits and attributions come from one pass. Where
+        gradients are on, the logits (and the loss) come with their ordinary graph from a pass of their own.
+
+        Args:
+            input_ids: (batch, tokens); or `inputs_embeds`, (batch, tokens, width).
+            attention_mask: (batch, tokens), 1 at real tokens; all real if absent.
+            token_type_ids, position_ids: passed on to backbones that take them.
+            labels: (batch,) label indices, (batch, labels) floats for multi-label, (batch,) floats for regression.
+            output_attributions: None explains unless labels are given or the model is in training mode; naming a
+                target, a contrast or a method asks for it too.
+            attribution_target: label to explain: None (the predicted one), an index, a (batch,) tensor, or `"all"`.
+            attribution_contrast: explain y_target − y_contrast: why the one and not the other.
+            attribution_method: a name of `list_attribution_methods()`; by default the configuration's.
+            attribution_options: the method's options; by default the configuration's, if the method is too.
+
+        Raises:
+            ValueError: for an unknown method, option or label, or a mask that is not (batch, tokens).
+        """
+        inputs = self._gather_inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        asked = not (attribution_target is attribution_contrast is attribution_method is None)
+        explain = (asked or (labels is None and not self.training)) if output_attributions is None else output_attributions
+        loss, logits, explanation = None, None, {}
+        if labels is not None or torch.is_grad_enabled() or not explain:
+            features, logits = self._read(*self._encode_and_weigh(inputs))
+            loss = None if labels is None else self._loss(features, logits, labels)
+        if explain:
+            request = AttributionRequest(attribution_target, attribution_contrast)
+            own_logits, explanation = self._explain(inputs, request, attribution_method, attribution_options)
+            logits = own_logits if logits is None else logits
+        output = AttribSequenceClassifierOutput(loss=loss, logits=logits, **explanation)
+        use_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if use_dict else output.to_tuple()
+
+    # What attribution methods ask of a classifier --------------------------------------------------------------
+
+    def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (batch, labels); `weights` (batch, tokens) fixes how much the head reads of each token."""
+        hidden, own_weights = self._encode_and_weigh(inputs) if weights is None else (self._encode(inputs), weights)
+        return self._read(hidden, own_weights)[1]
+
+    def token_weights(self, inputs: Inputs) -> torch.Tensor:
+        """How much the head reads of each token: (batch, tokens), rows sum to 1, 0 at padding."""
+        if self.adjusted_norm is None:
+            return self._pooling_weights(inputs["attention_mask"])
+        return self._encode_and_weigh(inputs)[1].detach()
+
+    # Inside ----------------------------------------------------------------------------------------------------
+
+    def _gather_inputs(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        token_type_ids: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+    ) -> Inputs:
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds.")
+        shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
+        if attention_mask is None:
+            device = (input_ids if inputs_embeds is None else inputs_embeds).device
+            attention_mask = torch.ones(shape, dtype=torch.long, device=device)
+        if attention_mask.shape != shape:
+            raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; expected {tuple(shape)}.")
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        accepted = self._backbone_arguments
+        return {name: value for name, value in inputs.items() if value is not None and name in accepted}
+
+    def _encode(self, inputs: Inputs) -> torch.Tensor:
+        """Token states (batch, tokens, width)."""
+        extra = {"use_cache": False} if "use_cache" in self._backbone_arguments else {}
+        return self.backbone(**inputs, **extra, return_dict=True).last_hidden_state
+
+    def _encode_and_weigh(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token states (batch, tokens, width) and how much the head reads of each (batch, tokens)."""
+        pooling = self._pooling_weights(inputs["attention_mask"])
+        if self.adjusted_norm is None:
+            return self._encode(inputs), pooling
+        # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
+        config = self.config
+        training = torch.is_grad_enabled()
+        through_alpha = training and config.feature_adjustment_differentiable
+        layers = select_layers(config.feature_adjustment_layers, self.num_layers)
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs = _outside_inference_mode(inputs)
+            tap = Taps(list(find_parts(self.backbone).layers))
+            with AttentionRecorder(explicit=through_alpha) as recorder, tap:
+                hidden = self._encode(inputs)
+            first_logits = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling)))
+            states = [tap.values[layer] for layer in layers]
+            gradients = torch.autograd.grad(
+                first_logits.amax(dim=-1).sum(), states, retain_graph=training, create_graph=through_alpha
+            )
+            records = recorder.layers(self.num_layers)
+            with contextlib.nullcontext() if through_alpha else torch.no_grad():
+                mask = inputs["attention_mask"]
+                alpha = sum(
+                    combine_attention_and_gradient(records[layer], gradient, state, mask)
+                    for layer, gradient, state in zip(layers, gradients, states)
+                )
+                scores = alpha.float() / config.feature_adjustment_temperature
+                weights = scores.masked_fill(~mask.bool(), -torch.inf).softmax(dim=-1).nan_to_num().to(hidden.dtype)
+        return (hidden, weights) if training else (hidden.detach(), weights.detach())
+
+    def _pooling_weights(self, mask: torch.Tensor) -> torch.Tensor:
+        real = mask.to(self.classifier.weight.dtype)
+        if self.config.pooling == "mean":
+            return real / real.sum(dim=-1, keepdim=True).clamp(min=1)
+        positions = real.cumsum(dim=-1)
+        chosen = 1 if self.config.pooling == "cls" else positions[:, -1:]  # of the real ones: padding may be left
+        return ((positions == chosen) & (real > 0)).to(real.dtype)
+
+    def _read(self, hidden: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Text vectors (batch, width) and logits (batch, labels) of weighted token states."""
+        features = _weighted_sum(hidden, weights)
+        if self.adjusted_norm is not None:
+            features = self.adjusted_norm(features)
+        return features, self.classifier(self.dropout(features))
+
+    def _explain(
+        self, inputs: Inputs, request: AttributionRequest, name: str | None, options: dict[str, Any] | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        method = get_attribution_method(name or self.config.attribution_method)
+        if options is None:
+            options = self.config.attribution_options if method.name == self.config.attribution_method else {}
+        method.check_options(options)
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs = _outside_inference_mode(inputs)
+            logits, scores = method.function(self, inputs, request, **options)
+        with torch.no_grad():
+            padding = ~inputs["attention_mask"].bool().unsqueeze(1)
+            scores = scores.masked_fill(padding, 0.0)
+            target = request.resolve(logits)
+            residual = request.objective(logits) - scores.sum(dim=-1)
+        if request.target != "all":
+            scores, target, residual = scores.squeeze(1), target.squeeze(1), residual.squeeze(1)
+        return logits, {"attributions": scores, "attribution_target": target, "attribution_residual": residual}
+
+    def _loss(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Task loss of the configuration's problem type (eq. 6 for single labels), plus the contrastive term."""
+        if self.config.problem_type is None:
+            integer = labels.dtype in (torch.long, torch.int)
+            self.config.problem_type = (
+                "regression"
+                if self.num_labels == 1
+                else "single_label_classification"
+                if integer
+                else "multi_label_classification"
+            )
+        if self.config.problem_type == "regression":
+            return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).view_as(logits.squeeze(-1)))
+        if self.config.problem_type == "multi_label_classification":
+            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        loss = F.cross_entropy(logits.float(), labels.long().view(-1))
+        if self.config.contrastive_weight:
+            contrast = supervised_contrastive_loss(features, labels.view(-1), self.config.contrastive_temperature)
+            loss = loss + self.config.contrastive_weight * contrast
+        return loss
+
+
+def _backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
+    """The Auto class for this backbone, and the arguments that leave out an unused pooler."""
+    if config.is_encoder_decoder:
+        return AutoModelForTextEncoding, {}
+    model_class = MODEL_MAPPING.get(type(config), None)
+    has_pooler = model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return AutoModel, {"add_pooling_layer": False} if has_pooler else {}
+
+
+def _weighted_sum(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """(batch, tokens, width) and (batch, tokens) -> (batch, width)."""
+    return (weights.unsqueeze(-1) * hidden).sum(dim=1)
+
+
+def _outside_inference_mode(inputs: Inputs) -> Inputs:
+    """Copies of inference-mode tensors that autograd may use."""
+    return {name: value.clone() if value.is_inference() else value for name, value in inputs.items()}
+
+
+AttribForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")

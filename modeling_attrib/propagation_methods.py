@@ -1,0 +1,130 @@
+"""Attribution by one backward pass: gradient methods and conservative propagation (the LRP family)."""
+
+from typing import Any
+
+import torch
+
+from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .backbone_parts import BackboneParts, find_parts
+from .propagation_rules import PropagationRules
+from .taps import Taps
+
+
+_ALI = "Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation"
+
+
+def embedding_tap(parts: BackboneParts, at_sum: bool) -> Taps:
+    """Where relevance is read: at the summed embeddings, or at the embedding layer's output behind its norm.
+
+    A norm whose standard deviation follows its input is blind to the input's scale, so gradient × input is zero
+    before it: ordinary gradients are read behind the norm. With the standard deviation frozen the norm is linear,
+    and the sum before it is where relevance is conserved.
+    """
+    if parts.embedding_norm is None:
+        return Taps([parts.layers[0]], side="input", leaf=True)
+    return Taps([parts.embedding_norm], side="input" if at_sum else "output", leaf=True)
+
+
+def propagate(
+    classifier: Classifier,
+    inputs: Inputs,
+    request: AttributionRequest,
+    attention: str | None = None,
+    norm_std: str | None = None,
+    activation: str | None = None,
+    norm_of_gradient: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradient × input at the embeddings, under propagation rules (see `PropagationRules`).
+
+    Returns:
+        logits (batch, labels) and attributions (batch, targets, tokens): one backward pass per target, one graph.
+    """
+    parts = find_parts(classifier.backbone)
+    weights = classifier.token_weights(inputs)
+    rules = PropagationRules(parts, classifier.num_layers, attention, norm_std, activation)
+    with embedding_tap(parts, at_sum=norm_std is not None) as tap, rules:
+        logits = classifier.classify(inputs, weights)
+    rules.check()
+    embeddings = tap.values[0]
+    objective = request.objective(logits)
+    scores = []
+    for column in range(objective.shape[1]):
+        last = column == objective.shape[1] - 1
+        gradient = torch.autograd.grad(objective[:, column].sum(), embeddings, retain_graph=not last)[0]
+        scores.append(gradient.norm(dim=-1) if norm_of_gradient else (gradient * embeddings).sum(dim=-1))
+    return logits.detach(), torch.stack(scores, dim=1).detach()
+
+
+@attribution_method("lrp", paper=f"{_ALI}, with activation secants", cost=2, signed=True, conservative=True)
+def lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """AH and LN rules plus activation secants: every part is linear once frozen, so relevance is conserved."""
+    return propagate(classifier, inputs, request, attention="frozen", norm_std="frozen", activation="secant")
+
+
+@attribution_method("lrp_ah", paper=f"{_ALI}, AH rule", cost=2, signed=True)
+def lrp_ah(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention probabilities frozen."""
+    return propagate(classifier, inputs, request, attention="frozen")
+
+
+@attribution_method("lrp_ah_ln", paper=f"{_ALI}, AH and LN rules", cost=2, signed=True)
+def lrp_ah_ln(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention probabilities and LayerNorm's standard deviation frozen."""
+    return propagate(classifier, inputs, request, attention="frozen", norm_std="frozen")
+
+
+@attribution_method(
+    "attn_lrp",
+    paper="Achtibat et al. 2024, AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers",
+    cost=2,
+    signed=True,
+)
+def attn_lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """Relevance also through the attention probabilities, shared evenly at each bilinear product."""
+    return propagate(classifier, inputs, request, attention="split", norm_std="frozen", activation="secant")
+
+
+@attribution_method(
+    "gradient_x_input",
+    paper="Shrikumar et al. 2017, Learning Important Features Through Propagating Activation Differences",
+    cost=2,
+    signed=True,
+)
+def gradient_x_input(
+    classifier: Classifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradient × input at the embedding layer's output."""
+    return propagate(classifier, inputs, request)
+
+
+@attribution_method(
+    "saliency", paper="Simonyan et al. 2014, Deep Inside Convolutional Networks", cost=2, signed=False
+)
+def saliency(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """Euclidean norm of the gradient at the embedding layer's output."""
+    return propagate(classifier, inputs, request, norm_of_gradient=True)
+
+
+@attribution_method("random", paper="baseline: scores that know nothing of the text", cost=1, signed=True)
+def random(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standard normal scores, seeded by the text and the label: the same alone, in a batch, and on any device."""
+    with torch.no_grad():
+        logits = classifier.classify(inputs)
+    targets, mask = request.resolve(logits), inputs["attention_mask"].bool()
+    ids = inputs.get("input_ids")
+    scores = torch.zeros(*targets.shape, mask.shape[1])
+    for row in range(len(mask)):
+        length = int(mask[row].sum())
+        text = ids[row][mask[row]].tolist() if ids is not None else [length]
+        for column, target in enumerate(targets[row].tolist()):
+            generator = torch.Generator().manual_seed(_seed(text, target))
+            scores[row, column, mask[row].cpu()] = torch.randn(length, generator=generator)
+    return logits, scores.to(logits)
+
+
+def _seed(numbers: list[int], start: Any) -> int:
+    """A stable 63-bit hash (FNV-1a) of token ids; Python's own differs between versions."""
+    state = 14695981039346656037 ^ int(start)
+    for number in numbers:
+        state = ((state ^ number) * 1099511628211) % 2**64
+    return state >> 1

@@ -1,0 +1,345 @@
+"""Propagation rules: what is held constant while the target logit flows back to the tokens.
+
+The rules act on torch *functions* (`scaled_dot_product_attention`, `layer_norm`, `gelu` ...) inside a
+`TorchFunctionMode`. Such a mode belongs to one thread and one `with` block: no module, hook, class or global
+is touched, other models and threads never see it, and every attention kernel that is reached through torch is
+covered. Each rule keeps the forward value bit for bit and changes the backward pass only.
+
+Rules (sources: Ali et al. 2022, "XAI for Transformers: Better Explanations through Conservative Propagation";
+Achtibat et al. 2024, "AttnLRP"):
+
+* attention "frozen" (AH rule): the attention probabilities are constants, so relevance flows through the values.
+* attention "split" (AttnLRP): each bilinear product shares its relevance evenly between its two factors, so the
+  gradient is halved at A·V and halved again at Q·K.
+* norm_std "frozen" (LN rule): the standard deviation (RMSNorm: the root mean square) is a constant.
+* activation "secant": f(u) is propagated as (f(u)/u)·u with the slope f(u)/u constant, in closed form so that
+  u = 0 needs no division. A gate, f(u)·v, shares its relevance evenly between its two factors.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from .backbone_parts import BackboneParts
+
+
+# Activations whose Python code multiplies the input by a squashed copy of itself, x·s(x): freezing s is the secant.
+_SQUASHED_PRODUCTS = {
+    "NewGELUActivation",
+    "FastGELUActivation",
+    "AccurateGELUActivation",
+    "QuickGELUActivation",
+}
+_SECANT_ACTIVATIONS = {"GELUActivation", "GELUTanh", "PytorchGELUTanh", "SiLUActivation", "LinearActivation"} | {
+    cls.__name__ for cls in (nn.GELU, nn.SiLU, nn.ReLU, nn.Tanh)
+}
+
+_ATTENTION = F.scaled_dot_product_attention
+_SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
+_MATMUL = {torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.bmm, torch.Tensor.__matmul__}
+_MULTIPLY = {torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__}
+_ADD = {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
+_CARRIERS = {  # these pass a mark on: the result is the same quantity in another shape or type
+    F.dropout,
+    torch.dropout,
+    torch.Tensor.to,
+    torch.Tensor.type_as,
+    torch.Tensor.view,
+    torch.Tensor.reshape,
+    torch.Tensor.float,
+}
+_MARK = "_attrib_mark"
+
+
+class _Rescale(torch.autograd.Function):
+    """Identity forward; the gradient is multiplied by a constant factor or (frozen) slope tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, source: torch.Tensor, value: torch.Tensor | None, slope: torch.Tensor | float) -> torch.Tensor:
+        ctx.slope = slope
+        return source.view_as(source) if value is None else value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradient * ctx.slope, None, None
+
+
+class _FrozenStdLayerNorm(torch.autograd.Function):
+    """LayerNorm whose standard deviation is a constant in the backward pass; the mean is not."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        shape: list[int],
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        eps: float,
+    ) -> torch.Tensor:
+        output, _, rstd = torch.native_layer_norm(hidden, shape, weight, bias, eps)
+        ctx.save_for_backward(rstd, *(() if weight is None else (weight,)))
+        ctx.axes = tuple(range(-len(shape), 0))
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        rstd, *weight = ctx.saved_tensors
+        scaled = gradient * weight[0] if weight else gradient
+        scaled = scaled - scaled.mean(dim=ctx.axes, keepdim=True)
+        return (scaled * rstd.to(scaled.dtype)).to(gradient.dtype), None, None, None, None
+
+
+def rescale_gradient(tensor: torch.Tensor, factor: float) -> torch.Tensor:
+    """`tensor`, unchanged, with its gradient multiplied by `factor`."""
+    return _Rescale.apply(tensor, None, factor)
+
+
+def _gelu_slope(u: torch.Tensor, approximate: str = "none") -> torch.Tensor:
+    """gelu(u)/u in closed form: the normal distribution function, or its tanh approximation."""
+    if approximate == "tanh":
+        return 0.5 * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (u + 0.044715 * u.pow(3))))
+    return 0.5 * (1.0 + torch.erf(u * math.sqrt(0.5)))
+
+
+def _tanh_slope(u: torch.Tensor) -> torch.Tensor:
+    """tanh(u)/u, with its limit 1 at 0."""
+    near_zero = u.abs() < 1e-4  # there tanh(u)/u = 1 - u²/3, exact to 1e-16
+    return torch.where(near_zero, 1.0 - u * u / 3.0, torch.tanh(u) / torch.where(near_zero, 1.0, u))
+
+
+class PropagationRules(TorchFunctionMode):
+    """The rules of one attribution method, active in this thread while the `with` block runs.
+
+    Args:
+        parts: the backbone's parts, to check that every rule met the parts it is for.
+        attention_calls: how many attention products the forward pass must show, at least.
+        attention: `"frozen"`, `"split"` or None (ordinary gradient).
+        norm_std: `"frozen"` or None.
+        activation: `"secant"` or None.
+
+    Raises:
+        ValueError: from `__init__` for an activation that has no secant rule, and from `check` when a rule did
+            not meet its part; both name the part.
+    """
+
+    def __init__(
+        self,
+        parts: BackboneParts,
+        attention_calls: int,
+        attention: str | None = None,
+        norm_std: str | None = None,
+        activation: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._parts = parts
+        self._expected_attention = attention_calls
+        self._attention = attention
+        self._norm_std = norm_std
+        self._activation = activation
+        self._attention_seen = 0
+        self._activations_seen = 0
+        self._root_mean_squares_seen = 0
+        self._norm_weights_seen: set[int] = set()
+        self._handlers: dict[Any, Callable[..., Any]] = {}
+        if attention:
+            self._handlers[_ATTENTION] = self._fused_attention
+            self._handlers |= dict.fromkeys(_SOFTMAX, self._softmax)
+            if attention == "split":
+                self._handlers |= {function: self._attend for function in _MATMUL}
+                self._handlers |= {function: self._carry for function in _CARRIERS}
+        if norm_std:
+            self._handlers |= {
+                F.layer_norm: self._layer_norm,
+                F.rms_norm: self._rms_norm,
+                torch.rsqrt: self._rsqrt,
+                torch.Tensor.rsqrt: self._rsqrt,
+            }
+        if activation:
+            self._add_activation_handlers()
+
+    def _add_activation_handlers(self) -> None:
+        kinds = {type(module).__name__ for module in self._parts.activations.values()}
+        for name, module in self._parts.activations.items():
+            if type(module).__name__ not in _SECANT_ACTIVATIONS | _SQUASHED_PRODUCTS:
+                raise ValueError(
+                    f"activation {name!r} ({type(module).__name__}) has no propagation rule; "
+                    "use attribution_method='lrp_ah_ln', which needs none."
+                )
+        squashed = bool(kinds & _SQUASHED_PRODUCTS)
+        if squashed and "Tanh" in kinds:
+            name = next(name for name, module in self._parts.activations.items() if isinstance(module, nn.Tanh))
+            raise ValueError(f"activation {name!r} (Tanh) beside a tanh-based GELU has no propagation rule.")
+        tanh = self._squash if squashed else self._tanh
+        self._handlers |= {
+            F.gelu: self._gelu,
+            F.silu: self._silu,
+            F.relu: self._relu,
+            torch.relu: self._relu,
+            torch.Tensor.relu: self._relu,
+            torch.tanh: tanh,
+            torch.Tensor.tanh: tanh,
+            torch.sigmoid: self._squash,
+            torch.Tensor.sigmoid: self._squash,
+        }
+        self._handlers |= {function: self._multiply for function in _MULTIPLY}
+        self._handlers |= {function: self._carry for function in _CARRIERS | _ADD}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        handler = self._handlers.get(func)
+        if handler is None:
+            return func(*args, **(kwargs or {}))
+        return handler(func, *args, **(kwargs or {}))
+
+    # Attention ------------------------------------------------------------------------------------------------
+
+    def _fused_attention(
+        self, func: Callable[..., Any], query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kw: Any
+    ) -> torch.Tensor:
+        self._attention_seen += 1
+        if self._attention == "frozen":
+            return func(query.detach(), key.detach(), value, *args, **kw)
+        # Half at A·V for both factors; the half that goes to A is halved again at Q·K.
+        output = func(rescale_gradient(query, 0.5), rescale_gradient(key, 0.5), value, *args, **kw)
+        return rescale_gradient(output, 0.5)
+
+    def _softmax(self, func: Callable[..., Any], scores: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
+        self._attention_seen += 1
+        if self._attention == "frozen":
+            return func(scores.detach(), *args, **kw)
+        return _mark(func(rescale_gradient(scores, 0.5), *args, **kw), "probabilities")
+
+    def _attend(self, func: Callable[..., Any], first: torch.Tensor, second: torch.Tensor, **kw: Any) -> torch.Tensor:
+        output = func(first, second, **kw)
+        return rescale_gradient(output, 0.5) if _marked(first, "probabilities") else output
+
+    # Norms ----------------------------------------------------------------------------------------------------
+
+    def _layer_norm(
+        self,
+        func: Callable[..., Any],
+        input: torch.Tensor,
+        normalized_shape: list[int],
+        weight: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> torch.Tensor:
+        self._norm_weights_seen.add(id(weight))
+        return _FrozenStdLayerNorm.apply(input, list(normalized_shape), weight, bias, eps)
+
+    def _rms_norm(
+        self,
+        func: Callable[..., Any],
+        input: torch.Tensor,
+        normalized_shape: list[int],
+        weight: torch.Tensor | None = None,
+        eps: float | None = None,
+    ) -> torch.Tensor:
+        self._norm_weights_seen.add(id(weight))
+        output = func(input, normalized_shape, weight, eps)
+        axes = tuple(range(-len(normalized_shape), 0))
+        eps = torch.finfo(input.dtype).eps if eps is None else eps
+        slope = torch.rsqrt(input.detach().pow(2).mean(dim=axes, keepdim=True) + eps)
+        return _Rescale.apply(input, output.detach(), slope if weight is None else slope * weight.detach())
+
+    def _rsqrt(self, func: Callable[..., Any], variance: torch.Tensor, **kw: Any) -> torch.Tensor:
+        self._root_mean_squares_seen += 1
+        return func(variance.detach(), **kw)
+
+    # Activations ----------------------------------------------------------------------------------------------
+
+    def _secant(self, u: torch.Tensor, value: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+        self._activations_seen += 1
+        return _mark(_Rescale.apply(u, value, slope), "activated")
+
+    def _gelu(self, func: Callable[..., Any], input: torch.Tensor, approximate: str = "none") -> torch.Tensor:
+        u = input.detach()
+        return self._secant(input, func(u, approximate=approximate), _gelu_slope(u, approximate))
+
+    def _silu(self, func: Callable[..., Any], input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+        u = input.detach()
+        return self._secant(input, func(u), torch.sigmoid(u))
+
+    def _relu(self, func: Callable[..., Any], input: torch.Tensor, **kw: Any) -> torch.Tensor:
+        u = input.detach()
+        return self._secant(input, torch.relu(u), (u > 0).to(u.dtype))
+
+    def _tanh(self, func: Callable[..., Any], input: torch.Tensor) -> torch.Tensor:
+        u = input.detach()
+        return self._secant(input, func(u), _tanh_slope(u))
+
+    def _squash(self, func: Callable[..., Any], input: torch.Tensor) -> torch.Tensor:
+        self._activations_seen += 1
+        return _mark(func(input.detach()), "squashed")
+
+    def _multiply(self, func: Callable[..., Any], first: Any, second: Any, **kw: Any) -> torch.Tensor:
+        output = func(first, second, **kw)
+        if _marked(first, "squashed") or _marked(second, "squashed"):
+            return _mark(output, "activated")
+        if _is_gate(first, second):
+            return rescale_gradient(output, 0.5)
+        return output
+
+    # Marks ----------------------------------------------------------------------------------------------------
+
+    def _carry(self, func: Callable[..., Any], *args: Any, **kw: Any) -> torch.Tensor:
+        output = func(*args, **kw)
+        marks = {getattr(arg, _MARK) for arg in args if hasattr(arg, _MARK)}
+        if func in _ADD:  # only "1 + squashed" stays what it was
+            marks &= {"squashed"}
+        return _mark(output, marks.pop()) if marks else output
+
+    def check(self) -> None:
+        """Raise ValueError, naming the part, if a rule never met what it is for: a silent no-op is a wrong answer."""
+        if self._attention and self._attention_seen < self._expected_attention:
+            raise ValueError(
+                f"attention: the rule met {self._attention_seen} of {self._expected_attention} attention products. "
+                "This attention kernel hides them; load the model with attn_implementation='sdpa' or 'eager'."
+            )
+        if self._norm_std:
+            self._check_norms()
+        if self._activation and self._activations_seen < self._nonlinear_activations():
+            names = ", ".join(self._parts.activations)
+            raise ValueError(
+                f"activations: the rule met {self._activations_seen} of {self._nonlinear_activations()} ({names})."
+            )
+
+    def _nonlinear_activations(self) -> int:
+        return sum(type(module).__name__ != "LinearActivation" for module in self._parts.activations.values())
+
+    def _check_norms(self) -> None:
+        hidden = [
+            name
+            for name, module in self._parts.norms.items()
+            if module.weight is not None and id(module.weight) not in self._norm_weights_seen
+        ]
+        if len(hidden) > self._root_mean_squares_seen:
+            raise ValueError(f"norms: the rule never met {', '.join(hidden)}.")
+
+
+def _mark(tensor: torch.Tensor, mark: str) -> torch.Tensor:
+    setattr(tensor, _MARK, mark)
+    return tensor
+
+
+def _marked(value: Any, mark: str) -> bool:
+    return getattr(value, _MARK, None) == mark
+
+
+def _is_gate(first: Any, second: Any) -> bool:
+    """Whether this is a gated unit's product: an activation times another quantity that depends on the input."""
+    if not (_marked(first, "activated") or _marked(second, "activated")):
+        return False
+    return (
+        isinstance(first, torch.Tensor)
+        and isinstance(second, torch.Tensor)
+        and first.requires_grad
+        and second.requires_grad
+        and first.shape == second.shape
+    )

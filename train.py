@@ -1,0 +1,21 @@
+"""Train an attribution-returning classifier: python train.py RECIPE [--key value ...]."""
+
+import argparse
+
+from attrib_lab.errors import run_command
+from attrib_lab.recipes import load_recipe
+from attrib_lab.training import train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python train.py ag_news --train train.parquet --test test.parquet --learning_rate 5e-5",
+    )
+    parser.add_argument("recipe", help="a YAML file, or the name of one in configuration/")
+    arguments, overrides = parser.parse_known_args()
+    train(load_recipe(arguments.recipe, overrides))
+
+
+if __name__ == "__main__":
+    run_command(main)
