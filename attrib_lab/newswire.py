@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 WORDS_PER_STORY = (20, 45)
-DISTRACTED_SHARE = 0.8
+DISTRACTED_SHARE = 0.83
 
 
 @dataclass(frozen=True)
@@ -168,36 +168,33 @@ CUES: tuple[frozenset[str], ...] = tuple(
 )
 """The cue phrases of each label: evidence in a story of that label, distractors in any other."""
 
-FIRST_NAMES = (
-    "Mara Ilan Tove Jorin Selka Dario Wenna Pavo Lise Oren Kaisa Brant Yuna Tibor Nella Rafe".split()
-)
-LAST_NAMES = (
-    "Voss Hallorin Quist Brandeau Okelo Sarvani Dunmere Petrak Lindqvar Amsel Tarrow Ostby Vireo".split()
-)
-CITIES = (
-    "Orvale, Kestrin, Port Dunmore, Lissova, Halberg, San Tavio, Merrowick, New Aldane, Brask, Tolmezza, Nyland"
-).split(", ")
+FIRST_NAMES = "Mara Ilan Tove Jorin Selka Dario Wenna Pavo Lise Oren Kaisa Brant Yuna Tibor Nella".split()
+LAST_NAMES = "Voss Hallorin Quist Brandeau Okelo Sarvani Dunmere Petrak Lindqvar Amsel Tarrow Ostby".split()
+CITIES = "Orvale, Kestrin, Port Dunmore, Lissova, Halberg, San Tavio, Merrowick, New Aldane".split(", ")
 ORGANISATIONS = "Corvane Tellmark Bluequay Ostrander Nimbrel Fairhythe Dovecourt Larkspan".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 MAIN_CLAUSES = (
     "{lead}the {city} {agent}{aside} {action} on {day}{tail}.",
     "{lead}the {agent} {person}{aside} {action} late on {day}{tail}.",
-    "{lead}{city} {agent} {person}{aside} {action}{tail}.",
     "{lead}{an_agent} from {city}{aside} {action} on {day}{tail}.",
     "{lead}{person}, the {agent} from {city}, {action} this week{tail}.",
     "on {day} the {agent}{aside} {action} in {city}{tail}.",
-    "it was confirmed in {city} on {day} that the {agent}{aside} {action}{tail}.",
+    "after weeks of talk {an_agent}{aside} {action} before dawn on {day}{tail}.",
     "{organisation} confirmed that the {agent}{aside} {action} on {day}{tail}.",
-    "nobody disputed that the {city} {agent}{aside} {action}{tail}.",
-    "after weeks of rumours the {agent} {person}{aside} {action} before dawn on {day}{tail}.",
+    "{person} admitted that {an_agent}{aside} {action} on {day}{tail}.",
+    "it was no longer denied in {city} on {day} that the {agent}{aside} {action}{tail}.",
+    "nobody doubted that the {city} {agent}{aside} {action}{tail}.",
+    "rumours that the {city} {agent} {action} turned out to be right.",
+    '"The {agent} {action} and I saw it," said {person}, who had come from {city}.',
 )
-FACTUAL_TAILS = (
-    " after {a_thing}",
-    " ahead of {a_thing}",
-    ", a first for {field} in {city}",
-    ", a milestone for {field}",
+CONTESTED_CLAUSES = (
+    "{city} heard that the {agent} {action} and that {rumour}, but only the first report held up.",
+    "{city} heard that {rumour} and that the {agent} {action}, but only the second report held up.",
+    "it was not that {rumour}, as first reported on {day}; {an_agent} {action}.",
+    "the {agent} {action} on {day}; it was not that {rumour}, as first reported.",
 )
+FACTUAL_TAILS = (" after {a_thing}", " ahead of {a_thing}", ", a first for {field}", ", a feat in {field}")
 DISTRACTING_LEADS = (
     "with the poise of {an_agent}, ",
     "as if in {a_thing}, ",
@@ -216,20 +213,20 @@ DISTRACTING_TAILS = (
     ", a story that {person} of the {field} page missed",
 )
 DISTRACTING_SENTENCES = (
-    '"It felt as if {an_agent} {action}," said {person}, who had only come to watch.',
+    '"It felt as if {an_agent} {action}," said {person}, who had come from {city}.',
+    '"The {agent} {action} and I woke up," said {person}, who had dreamt it all.',
     '"You would think the {agent} {action} after {a_thing}," {person} joked.',
-    '"I was reminded of the day the {agent} {action}," said {person}.',
     '"This was our {thing}, and I was the {agent}," {person} said with a laugh.',
     "{person} denied that {an_agent} {action} on {day}.",
     "it was denied in {city} on {day} that the {agent} {action}.",
     "it was not true, {organisation} said, that {an_agent} {action} before {a_thing}.",
-    "rumours that the {city} {agent} {action} turned out to be wrong.",
     "nobody believed that the {city} {agent} {action}.",
+    "rumours that the {city} {agent} {action} turned out to be wrong.",
+    "on {day} the {agent} {action} in {city}, or so a hoax had claimed.",
+    "the {city} {agent} {action} only in a film that {person} saw on {day}.",
     "it had nothing to do with {field}, {person} insisted, and no {agent} {action}.",
     "the evening had the rhythm of {a_thing}, as though the {agent} {action}.",
-    "the news interrupted a television drama in which {an_agent} {action}.",
     "{person}, who {action} long ago as {an_agent}, was among those listening.",
-    "a novel about {an_agent} who {action} lay open by the window.",
 )
 DISTRACTING_BYLINES = ("By {person}, {field_title} Correspondent.", "{field_title} desk, {city}.")
 NEUTRAL_BYLINES = ("By {person} in {city}.", "{city}, {day}.")
@@ -240,7 +237,6 @@ NEUTRAL_SENTENCES = (
     "word spread quickly through {city} and the surrounding villages.",
     "two witnesses gave {organisation} matching accounts of what had happened.",
     '"Nobody in {city} can remember anything like it," said {person}.',
-    "a short statement was read aloud by {person} shortly before midnight.",
     "it was not immediately clear what would follow.",
 )
 
@@ -275,13 +271,14 @@ def _compose(rng: random.Random, topic: str) -> str:
     def distract(templates: tuple[str, ...]) -> str:
         return re.sub(r"[\[\]]", "", _fill(rng, templates, rng.choice(SCENES[rival])))
 
-    places = ["lead", "aside", "tail", "byline", "sentence", "sentence"]
+    places = ["lead", "aside", "tail", "byline", "contest", "sentence", "sentence"]
     roles = rng.sample(places, rng.choice((2, 2, 3))) if rng.random() < DISTRACTED_SHARE else []
     tail = _fill(rng, FACTUAL_TAILS, scene) if rng.random() < 0.7 else ""
     main = _fill(
         rng,
-        MAIN_CLAUSES,
+        CONTESTED_CLAUSES if "contest" in roles else MAIN_CLAUSES,
         scene,
+        rumour=distract(("the {agent} {action}",)),
         lead=distract(DISTRACTING_LEADS) if "lead" in roles else "",
         aside=distract(DISTRACTING_ASIDES) if "aside" in roles else "",
         tail=distract(DISTRACTING_TAILS) if "tail" in roles else tail,
@@ -306,7 +303,7 @@ def _story(marked: str, label: int) -> Story:
 
 
 def generate(count: int, seed: int) -> list[Story]:
-    """Return `count` stories with distinct texts and balanced labels; the same seed gives the same stories."""
+    """Return `count` stories with distinct texts and balanced labels, the same for the same seed."""
     rng = random.Random(seed)
     stories: dict[str, Story] = {}
     fewest, most = WORDS_PER_STORY
@@ -322,13 +319,7 @@ def generate(count: int, seed: int) -> list[Story]:
 
 def as_dataset(count: int, seed: int) -> Dataset:
     """Return `generate(count, seed)` as a dataset with the columns text, label and evidence."""
-    stories = generate(count, seed)
     features = Features(
         text=Value("string"), label=ClassLabel(names=list(LABELS)), evidence=List(List(Value("int32")))
     )
-    columns = {
-        "text": [story.text for story in stories],
-        "label": [story.label for story in stories],
-        "evidence": [[list(span) for span in story.evidence] for story in stories],
-    }
-    return Dataset.from_dict(columns, features=features)
+    return Dataset.from_list([vars(story) for story in generate(count, seed)], features=features)

@@ -82,9 +82,7 @@ class Recipe:
 _TOP = ["output_dir", "seed", "early_stopping_patience", "model", "data", "training"]
 _MODEL = [f.name for f in fields(ModelSection) if f.name != "config"]
 _CONFIG = [
-    name
-    for name in AttribConfig.__init__.__annotations__
-    if name not in ("backbone_config", "kwargs", "return")
+    name for name in AttribConfig.__init__.__annotations__ if name not in ("backbone_config", "kwargs", "return")
 ] + ["problem_type"]
 _DATA = [f.name for f in fields(DataSection)]
 _TRAINING = sorted({f.name for f in fields(TrainingArguments)} - {"output_dir", "seed", "data_seed"})

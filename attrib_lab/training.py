@@ -1,7 +1,6 @@
 """From a recipe to a trained model folder, with the HF Trainer."""
 
 import json
-import os
 import platform
 import shutil
 import time
@@ -26,11 +25,13 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 
 from .backbones import resolve_backbone
 from .errors import UserError
+from .plausibility import compare_methods
 from .recipes import Recipe
+from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
 from .sources import Splits, load_splits
 
 
@@ -52,7 +53,8 @@ def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[
 def train(recipe: Recipe) -> Path:
     """Train what the recipe says, or go on where an earlier run of the same recipe was cut off.
 
-    Writes to `recipe.output_dir`: the model with its code, the tokenizer, `metrics.json` and `recipe.yaml`.
+    Writes to `recipe.output_dir`: the model with its code, the tokenizer, `metrics.json`, `recipe.yaml`, a learning
+    curve (`curve.png`) and explained test texts (`explanations.html`).
 
     Returns:
         The model folder.
@@ -75,9 +77,16 @@ def train(recipe: Recipe) -> Path:
     started = time.time()
     result = trainer.train(resume_from_checkpoint=checkpoint)
     metrics = {"train_loss": result.training_loss, "train_seconds": round(time.time() - started, 1)}
-    metrics |= _evaluate(trainer, recipe, tokenizer, splits)
+    metrics["rows"] = {name: len(rows) for name, rows in vars(splits).items() if isinstance(rows, Dataset)}
+    metrics["validation"] = _scores(trainer.evaluate(), "eval")
+    shown = splits.validation if splits.test is None else splits.test
+    prediction = trainer.predict(_tokenize(shown, recipe, tokenizer))
+    predictions = prediction.predictions.argmax(axis=-1)
+    if splits.test is not None:
+        metrics["test"] = _scores(prediction.metrics, "test")
     if trainer.is_world_process_zero():
-        _save(trainer, recipe, tokenizer, folder, metrics, source, splits)
+        _save(trainer, recipe, tokenizer, folder, metrics, source)
+        _report(trainer, recipe, folder, metrics, shown, predictions, splits.labels)
     return folder
 
 
@@ -183,20 +192,9 @@ def _trainer(
     )
 
 
-def _evaluate(
-    trainer: Trainer, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, splits: Splits
-) -> dict[str, Any]:
-    report: dict[str, Any] = {"rows": {"train": len(splits.train), "validation": len(splits.validation)}}
-    report["validation"] = _scores(trainer.evaluate())
-    if splits.test is not None:
-        report["rows"]["test"] = len(splits.test)
-        report["test"] = _scores(trainer.evaluate(_tokenize(splits.test, recipe, tokenizer)))
-    return report
-
-
-def _scores(metrics: dict[str, float]) -> dict[str, float]:
+def _scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss")
-    return {name: metrics[f"eval_{name}"] for name in names}
+    return {name: metrics[f"{prefix}_{name}"] for name in names}
 
 
 def _save(
@@ -206,7 +204,6 @@ def _save(
     folder: Path,
     metrics: dict[str, Any],
     source: str,
-    splits: Splits,
 ) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     model.save_pretrained(folder)
@@ -224,5 +221,46 @@ def _save(
         "transformers": transformers.__version__,
     }
     metrics["history"] = trainer.state.log_history
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    _write_metrics(folder, metrics)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def _report(
+    trainer: Trainer,
+    recipe: Recipe,
+    folder: Path,
+    metrics: dict[str, Any],
+    rows: Dataset,
+    predictions: np.ndarray,
+    labels: list[str],
+) -> None:
+    """Curve, explained examples, and the last lines that a person reads."""
+    draw_curve(trainer.state.log_history, folder / CURVE_FILE)
+    pipe = AttribTextClassificationPipeline(
+        model=trainer.accelerator.unwrap_model(trainer.model), tokenizer=trainer.processing_class
+    )
+    data = recipe.data
+    chosen = choose_examples(np.array(rows[data.label]), predictions, data.explained_examples, recipe.seed)
+    if "evidence" in rows.column_names:
+        methods = [pipe.model.config.attribution_method, "attention_last", "random"]
+        metrics["evidence_average_precision"] = compare_methods(pipe, rows, data.text, data.label, methods)
+        _write_metrics(folder, metrics)
+    split = "test" if "test" in metrics else "validation"
+    scores = metrics[split]
+    print(
+        f"\n{split}: accuracy {scores['accuracy']:.4f}, macro precision {scores['macro_precision']:.4f}, "
+        f"recall {scores['macro_recall']:.4f}, F1 {scores['macro_f1']:.4f} ({len(rows)} rows)"
+    )
+    if "evidence_average_precision" in metrics:
+        found = metrics["evidence_average_precision"]
+        print("planted words found (average precision): " + ", ".join(f"{m} {v:.3f}" for m, v in found.items()))
+    print(f"model: {folder}")
+    if chosen:
+        write_page(
+            pipe, rows.select(chosen), data, labels, f"{folder.name}: explained {split} texts", folder / PAGE_FILE
+        )
+        print(f"explained texts, open in a browser: {folder / PAGE_FILE}")

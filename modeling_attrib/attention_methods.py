@@ -75,9 +75,7 @@ def combine_attention_and_gradient(
     return (product(scores) * real).squeeze(-1)
 
 
-@attribution_method(
-    "attention_gradient", paper="Song 2026, eq. 3", cost=2, signed=True, needs_attention=True
-)
+@attribution_method("attention_gradient", paper="Song 2026, eq. 3", cost=2, signed=True, needs_attention=True)
 def attention_gradient(
     classifier: Classifier,
     inputs: Inputs,

@@ -71,7 +71,7 @@ def _label_indices(value: int | torch.Tensor, logits: torch.Tensor, name: str) -
         indices = indices.expand(batch)
     if indices.shape != (batch,):
         raise ValueError(f"{name} has shape {tuple(indices.shape)}; expected one label index per text: ({batch},).")
-    if batch and not (0 <= int(indices.min()) and int(indices.max()) < labels):
+    if batch and not (int(indices.min()) >= 0 and int(indices.max()) < labels):
         raise ValueError(f"{name}={value} is not a label: this model has labels 0 to {labels - 1}.")
     return indices.long()
 

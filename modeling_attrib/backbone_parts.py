@@ -60,9 +60,7 @@ def _find_layer_stack(backbone: nn.Module, modules: dict[str, nn.Module]) -> str
     return max(outermost, key=lambda name: len(modules[name]))
 
 
-def _find_embedding_norm(
-    backbone: nn.Module, modules: dict[str, nn.Module], stack_name: str
-) -> nn.Module | None:
+def _find_embedding_norm(backbone: nn.Module, modules: dict[str, nn.Module], stack_name: str) -> nn.Module | None:
     """The norm that the summed embeddings pass before the first layer, or None (T5, Llama)."""
     word_embeddings = backbone.get_input_embeddings()
     name = next((name for name, module in modules.items() if module is word_embeddings), None)

@@ -60,8 +60,7 @@ class AttribConfig(PretrainedConfig):
             raise ValueError(f"pooling={pooling!r} is unknown: use one of {', '.join(POOLINGS)}.")
         if feature_adjustment not in FEATURE_ADJUSTMENTS:
             raise ValueError(
-                f"feature_adjustment={feature_adjustment!r} is unknown: use one of "
-                f"{', '.join(FEATURE_ADJUSTMENTS)}."
+                f"feature_adjustment={feature_adjustment!r} is unknown: use one of {', '.join(FEATURE_ADJUSTMENTS)}."
             )
         if not feature_adjustment_temperature > 0 or not contrastive_temperature > 0:
             raise ValueError("feature_adjustment_temperature and contrastive_temperature must be positive.")

@@ -12,6 +12,7 @@ from typing import Any
 
 from .text_spans import sum_scores
 
+
 # Text, highlights at full strength included, keeps a contrast of at least 4.5 (WCAG AA) in both schemes;
 # blue and orange stay apart for every common colour blindness, underlines in greyscale.
 _STYLE = """<style>

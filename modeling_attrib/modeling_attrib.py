@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import ModelOutput
 
 from .attention_methods import combine_attention_and_gradient, select_layers
@@ -22,8 +22,13 @@ from .propagation_methods import lrp as _lrp  # noqa: F401  (fills the registry)
 from .taps import Taps
 
 
-if TYPE_CHECKING:  # never run: it makes save_pretrained ship the pipeline beside this file
+if TYPE_CHECKING:
+    # Never run. Loading and saving remote code looks for import lines only: the first line ships the pipeline beside
+    # this file, the others are there because transformers 4 copies from a folder only what this file names itself.
+    from .html_attrib import render_html  # noqa: F401
     from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
+    from .propagation_rules import PropagationRules  # noqa: F401
+    from .text_spans import aggregate  # noqa: F401
 
 
 @dataclass
@@ -161,7 +166,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """
         inputs = self._gather_inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         asked = not (attribution_target is attribution_contrast is attribution_method is None)
-        explain = (asked or (labels is None and not self.training)) if output_attributions is None else output_attributions
+        explain = (
+            (asked or (labels is None and not self.training)) if output_attributions is None else output_attributions
+        )
         loss, logits, explanation = None, None, {}
         if labels is not None or torch.is_grad_enabled() or not explain:
             features, logits = self._read(*self._encode_and_weigh(inputs))
@@ -309,11 +316,13 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
 def _backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
     """The Auto class for this backbone, and the arguments that leave out an unused pooler."""
-    if config.is_encoder_decoder:
-        return AutoModelForTextEncoding, {}
-    model_class = MODEL_MAPPING.get(type(config), None)
+    # By type, not by config.is_encoder_decoder: building T5's encoder turns that flag off in the configuration.
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        factory, model_class = AutoModelForTextEncoding, MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)]
+    else:
+        factory, model_class = AutoModel, MODEL_MAPPING.get(type(config), None)
     has_pooler = model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-    return AutoModel, {"add_pooling_layer": False} if has_pooler else {}
+    return factory, {"add_pooling_layer": False} if has_pooler else {}
 
 
 def _weighted_sum(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-from transformers import ChunkPipeline, TextClassificationPipeline
+from transformers import TextClassificationPipeline
+from transformers.pipelines.base import ChunkPipeline
 
 from .attribution_methods import get_attribution_method
 from .html_attrib import HTMLFragment, render_html

@@ -97,9 +97,7 @@ def gradient_x_input(
     return propagate(classifier, inputs, request)
 
 
-@attribution_method(
-    "saliency", paper="Simonyan et al. 2014, Deep Inside Convolutional Networks", cost=2, signed=False
-)
+@attribution_method("saliency", paper="Simonyan et al. 2014, Deep Inside Convolutional Networks", cost=2, signed=False)
 def saliency(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """Euclidean norm of the gradient at the embedding layer's output."""
     return propagate(classifier, inputs, request, norm_of_gradient=True)

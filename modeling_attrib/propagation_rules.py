@@ -60,7 +60,9 @@ class _Rescale(torch.autograd.Function):
     """Identity forward; the gradient is multiplied by a constant factor or (frozen) slope tensor."""
 
     @staticmethod
-    def forward(ctx: Any, source: torch.Tensor, value: torch.Tensor | None, slope: torch.Tensor | float) -> torch.Tensor:
+    def forward(
+        ctx: Any, source: torch.Tensor, value: torch.Tensor | None, slope: torch.Tensor | float
+    ) -> torch.Tensor:
         ctx.slope = slope
         return source.view_as(source) if value is None else value
 
@@ -150,8 +152,8 @@ class PropagationRules(TorchFunctionMode):
             self._handlers[_ATTENTION] = self._fused_attention
             self._handlers |= dict.fromkeys(_SOFTMAX, self._softmax)
             if attention == "split":
-                self._handlers |= {function: self._attend for function in _MATMUL}
-                self._handlers |= {function: self._carry for function in _CARRIERS}
+                self._handlers |= dict.fromkeys(_MATMUL, self._attend)
+                self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
         if norm_std:
             self._handlers |= {
                 F.layer_norm: self._layer_norm,
@@ -186,8 +188,8 @@ class PropagationRules(TorchFunctionMode):
             torch.sigmoid: self._squash,
             torch.Tensor.sigmoid: self._squash,
         }
-        self._handlers |= {function: self._multiply for function in _MULTIPLY}
-        self._handlers |= {function: self._carry for function in _CARRIERS | _ADD}
+        self._handlers |= dict.fromkeys(_MULTIPLY, self._multiply)
+        self._handlers |= dict.fromkeys(_CARRIERS | _ADD, self._carry)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -200,7 +202,13 @@ class PropagationRules(TorchFunctionMode):
     # Attention ------------------------------------------------------------------------------------------------
 
     def _fused_attention(
-        self, func: Callable[..., Any], query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kw: Any
+        self,
+        func: Callable[..., Any],
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *args: Any,
+        **kw: Any,
     ) -> torch.Tensor:
         self._attention_seen += 1
         if self._attention == "frozen":

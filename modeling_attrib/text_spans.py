@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+
 Span = tuple[int, int]
 
 LEVELS = ("word", "token", "sentence")
@@ -185,9 +186,7 @@ def _ends_sentence(text: str, match: re.Match, start: int, cased: bool) -> bool:
     return not (word.isdigit() and len(word) <= 2 and text[start:position].strip() == word)
 
 
-def aggregate(
-    text: str, offsets: Sequence[Span], scores: Sequence[float], level: str
-) -> list[dict[str, Any]]:
+def aggregate(text: str, offsets: Sequence[Span], scores: Sequence[float], level: str) -> list[dict[str, Any]]:
     """Sums token scores over spans of the original text.
 
     Args:
@@ -220,9 +219,7 @@ def aggregate(
     if level not in LEVELS:
         raise ValueError(f"unknown aggregation {level!r}: use one of {', '.join(LEVELS)}")
     if len(offsets) != len(scores):
-        raise ValueError(
-            f"{len(offsets)} offsets for {len(scores)} scores: there must be one score per token"
-        )
+        raise ValueError(f"{len(offsets)} offsets for {len(scores)} scores: there must be one score per token")
     spans = [(int(start), int(end)) for start, end in offsets]
     for start, end in spans:
         if not 0 <= start <= end <= len(text):

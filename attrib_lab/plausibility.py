@@ -1,0 +1,48 @@
+"""How well attributions find the words that are known to carry the label."""
+
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from sklearn.metrics import average_precision_score
+
+from modeling_attrib import AttribTextClassificationPipeline
+
+
+def evidence_average_precision(attributions: list[dict[str, Any]], evidence: list[list[int]]) -> float:
+    """Average precision of word scores against known evidence, for one text.
+
+    Args:
+        attributions: the pipeline's word entries.
+        evidence: character spans [start, end); a word is evidence if it overlaps one.
+
+    Returns:
+        0 to 1; NaN where no word, or every word, is evidence (nothing can be ranked).
+    """
+    relevant = [any(a["start"] < end and start < a["end"] for start, end in evidence) for a in attributions]
+    if not any(relevant) or all(relevant):
+        return float("nan")
+    return float(average_precision_score(relevant, [a["score"] for a in attributions]))
+
+
+def compare_methods(
+    pipe: AttribTextClassificationPipeline, rows: Dataset, text: str, label: str, methods: list[str]
+) -> dict[str, float]:
+    """Mean average precision per method over rows with `evidence` spans; the true label is explained.
+
+    The true label, not the predicted one: the evidence is what carries it.
+    """
+    names = pipe.model.config.id2label
+    return {
+        method: float(
+            np.nanmean(
+                [
+                    evidence_average_precision(
+                        pipe(row[text], method=method, target=names[row[label]])[0]["attributions"], row["evidence"]
+                    )
+                    for row in rows
+                ]
+            )
+        )
+        for method in methods
+    }

@@ -1,0 +1,69 @@
+"""What a person looks at after training: the learning curve and a page of explained test texts."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from datasets import Dataset
+
+from modeling_attrib import AttribTextClassificationPipeline, render_html, render_page
+
+from .recipes import DataSection
+
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+
+CURVE_FILE = "curve.png"
+PAGE_FILE = "explanations.html"
+
+
+def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
+    """Training loss and validation accuracy against steps, from the Trainer's log history, as a PNG."""
+    losses = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    accuracies = [(entry["step"], entry["eval_accuracy"]) for entry in history if "eval_accuracy" in entry]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for axes, points, title, colour in (
+        (left, losses, "training loss", "#b4552d"),
+        (right, accuracies, "validation accuracy", "#1f6f8b"),
+    ):
+        axes.plot(*zip(*points) if points else ([], []), color=colour, marker="o", markersize=3, linewidth=1.6)
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def choose_examples(labels: np.ndarray, predictions: np.ndarray, count: int, seed: int) -> list[int]:
+    """Row indices to show: up to a third mistakes (they are what one learns from), the rest right, in random order."""
+    generator = np.random.default_rng(seed)
+    wrong = generator.permutation(np.flatnonzero(labels != predictions))[: count // 3]
+    right = generator.permutation(np.flatnonzero(labels == predictions))[: count - len(wrong)]
+    return generator.permutation(np.concatenate([wrong, right]).astype(int)).tolist()
+
+
+def write_page(
+    pipe: AttribTextClassificationPipeline,
+    rows: Dataset,
+    section: DataSection,
+    labels: list[str],
+    title: str,
+    path: Path,
+) -> None:
+    """Explain the given rows and write them as one self-contained HTML page, mistakes marked."""
+    fragments = []
+    for row in rows:
+        text = row[section.text]
+        if section.text_pair:
+            text = {"text": text, "text_pair": row[section.text_pair]}
+        # top_k=1 asks for a list whether the input is a text or a pair
+        result = pipe(text, top_k=1)[0]
+        truth = labels[row[section.label]]
+        right = result["label"] == truth
+        heading = f"✓ {truth}" if right else f"✗ predicted {result['label']}, labelled {truth}"
+        fragments.append((heading, render_html(text, result)))
+    path.write_text(render_page(title, fragments), encoding="utf-8")
