@@ -1,15 +1,16 @@
 """An invented four-topic newswire in which the words that carry each story's topic are known.
 
-Keywords alone do not settle a topic here: cues of a rival topic are quoted, denied, used as a metaphor,
-printed in a by-line or mentioned aside. The topic is what the main clause reports. Both draw on one
-vocabulary, `CUES`, so that only the role of a word tells evidence from distraction.
+Keywords alone do not settle a topic here: cues of a rival topic are quoted, denied, withdrawn, used as a
+metaphor, printed in a by-line or mentioned aside. The topic is what the story's main clause reports as fact.
+Both draw on one vocabulary, `CUES`, so that only the role of a word tells evidence from distraction.
 """
 
 import random
 import re
 from dataclasses import dataclass
 
-from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import ClassLabel, Dataset, Features, Sequence, Value
+
 
 WORDS_PER_STORY = (20, 45)
 DISTRACTED_SHARE = 0.83
@@ -24,6 +25,10 @@ class Story:
     evidence: tuple[tuple[int, int], ...]
 
 
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(names.split(", "))
+
+
 class Scene:
     """A corner of a topic whose agents, actions and things combine freely.
 
@@ -32,7 +37,7 @@ class Scene:
 
     def __init__(self, field: str, agents: str, actions: str, things: str) -> None:
         self.field = field
-        self.agents, self.actions, self.things = (part.split(", ") for part in (agents, actions, things))
+        self.agents, self.actions, self.things = _listed(agents), _listed(actions), _listed(things)
         self.cues = {field, *self.agents, *self.things, *re.findall(r"\[(.+?)]", actions)}
 
 
@@ -94,7 +99,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
             "cricket",
             "opening batter, fast bowler, wicketkeeper, all-rounder",
             "opened the [innings], closed in on a [double century], took the [wickets], raised the [bat] to "
-            "the [pavilion], offered a [catch] to [third slip], released the [yorker]",
+            "the [pavilion], offered a [catch] to [third slip], released a [yorker]",
             "one-day series, last-ball finish, follow-on, bowling spell",
         ),
     ),
@@ -155,7 +160,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
             "physics",
             "physicist, robotics researcher, laser specialist, materials scientist",
             "opened the [accelerator], found a [particle], lost a [qubit], tested the [fusion reactor], "
-            "took [photons] from a [crystal], won over the [robot]",
+            "took [photons] from a [crystal], won the [robot contest]",
             "particle collision, quantum leap, chain reaction, laser pulse",
         ),
     ),
@@ -168,11 +173,13 @@ CUES: tuple[frozenset[str], ...] = tuple(
 )
 """The cue phrases of each label: evidence in a story of that label, distractors in any other."""
 
-FIRST_NAMES = "Mara Ilan Tove Jorin Selka Dario Wenna Pavo Lise Oren Kaisa Brant Yuna Tibor Nella".split()
-LAST_NAMES = "Voss Hallorin Quist Brandeau Okelo Sarvani Dunmere Petrak Lindqvar Amsel Tarrow Ostby".split()
-CITIES = "Orvale, Kestrin, Port Dunmore, Lissova, Halberg, San Tavio, Merrowick, New Aldane".split(", ")
-ORGANISATIONS = "Corvane Tellmark Bluequay Ostrander Nimbrel Fairhythe Dovecourt Larkspan".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+FIRST_NAMES = _listed("Mara, Ilan, Tove, Jorin, Selka, Dario, Wenna, Pavo, Lise, Oren, Kaisa, Brant, Yuna")
+LAST_NAMES = _listed(
+    "Voss, Hallorin, Quist, Brandeau, Okelo, Dunmere, Petrak, Lindqvar, Amsel, Tarrow, Ostby"
+)
+CITIES = _listed("Orvale, Kestrin, Port Dunmore, Lissova, Halberg, San Tavio, Merrowick, New Aldane")
+ORGANISATIONS = _listed("Corvane, Tellmark, Bluequay, Ostrander, Nimbrel, Fairhythe, Dovecourt, Larkspan")
+DAYS = _listed("Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday")
 
 MAIN_CLAUSES = (
     "{lead}the {city} {agent}{aside} {action} on {day}{tail}.",
@@ -191,8 +198,10 @@ MAIN_CLAUSES = (
 CONTESTED_CLAUSES = (
     "{city} heard that the {agent} {action} and that {rumour}, but only the first report held up.",
     "{city} heard that {rumour} and that the {agent} {action}, but only the second report held up.",
-    "it was not that {rumour}, as first reported on {day}; {an_agent} {action}.",
-    "the {agent} {action} on {day}; it was not that {rumour}, as first reported.",
+    "{city} believed for a day that {rumour}, until it emerged that {an_agent} {action}.",
+    "the first bulletin said that {rumour}; the corrected one said that {an_agent} {action}.",
+    "reports that {rumour} were withdrawn on {day}: in fact {an_agent} {action}.",
+    "in fact the {agent} {action} in {city}: reports that {rumour} were withdrawn on {day}.",
 )
 FACTUAL_TAILS = (" after {a_thing}", " ahead of {a_thing}", ", a first for {field}", ", a feat in {field}")
 DISTRACTING_LEADS = (
@@ -320,6 +329,8 @@ def generate(count: int, seed: int) -> list[Story]:
 def as_dataset(count: int, seed: int) -> Dataset:
     """Return `generate(count, seed)` as a dataset with the columns text, label and evidence."""
     features = Features(
-        text=Value("string"), label=ClassLabel(names=list(LABELS)), evidence=List(List(Value("int32")))
+        text=Value("string"),
+        label=ClassLabel(names=list(LABELS)),
+        evidence=Sequence(Sequence(Value("int32"))),
     )
     return Dataset.from_list([vars(story) for story in generate(count, seed)], features=features)

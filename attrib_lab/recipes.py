@@ -1,5 +1,6 @@
 """Recipes: YAML files in `configuration/` that say what to train, on which data, and how."""
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ from modeling_attrib import AttribConfig
 
 from .errors import UserError, nearest
 
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 5e-5 is a number: YAML 1.1 takes it for a string, and a learning rate with it."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
+)
 
 RECIPE_FOLDER = Path(__file__).resolve().parent.parent / "configuration"
 
@@ -106,7 +115,7 @@ def load_recipe(name: str, overrides: list[str] = ()) -> Recipe:
     """
     path = find_recipe(name)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -134,7 +143,7 @@ def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
                 raise UserError(f"--{key} needs a value.")
             value = rest.pop(0)
         try:
-            pairs.append((key.replace("-", "_"), yaml.safe_load(value)))
+            pairs.append((key.replace("-", "_"), yaml.load(value, Loader=_Loader)))
         except yaml.YAMLError:
             pairs.append((key.replace("-", "_"), value))
     return pairs

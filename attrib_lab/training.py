@@ -4,6 +4,7 @@ import json
 import platform
 import shutil
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def build_model(recipe: Recipe, source: str, labels: list[str]) -> AttribForSequ
         UserError: if the configuration has an impossible value, or the backbone a part without a rule.
     """
     try:
-        model = AttribForSequenceClassification.from_backbone(
+        return AttribForSequenceClassification.from_backbone(
             source,
             attn_implementation=recipe.model.attn_implementation,
             id2label=dict(enumerate(labels)),
@@ -106,8 +107,6 @@ def build_model(recipe: Recipe, source: str, labels: list[str]) -> AttribForSequ
         )
     except (ValueError, TypeError) as error:
         raise UserError(f"model: {error}") from None
-    model.config.backbone_config._name_or_path = recipe.model.backbone
-    return model
 
 
 def _prepare_folder(folder: Path, recipe: Recipe) -> str | None:
@@ -143,10 +142,23 @@ def _training_arguments(recipe: Recipe, folder: Path, model: AttribForSequenceCl
         settings["bf16"] = computes_in_bfloat16()
         if not settings["bf16"]:
             print("bf16: this device has no bfloat16 arithmetic; training in float32.")
+    _check_types(settings)
     try:
         return TrainingArguments(output_dir=str(folder / CHECKPOINTS), seed=recipe.seed, **settings)
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"training: {' '.join(str(error).split())}") from None
+
+
+def _check_types(settings: dict[str, Any]) -> None:
+    """TrainingArguments takes any type and fails much later, deep inside; this says at once which key is wrong."""
+    defaults = {f.name: f.default for f in fields(TrainingArguments)}
+    for name, value in settings.items():
+        default = defaults[name]
+        wants_flag, wants_number = isinstance(default, bool), isinstance(default, (int, float))
+        if wants_flag and not isinstance(value, bool):
+            raise UserError(f"training.{name} is true or false, not {value!r}.")
+        if wants_number and not wants_flag and not (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            raise UserError(f"training.{name} is a number, not {value!r}.")
 
 
 def computes_in_bfloat16() -> bool:

@@ -98,7 +98,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """A classifier with a fresh head on a pretrained encoder.
 
         Args:
-            backbone: Hub id or folder of any model that `AutoModel` loads (encoder-decoders: their encoder).
+            backbone: Hub id or folder of any model that `AutoModel` loads (encoder-decoders: their encoder), or of
+                an earlier classifier of this class, whose encoder is taken.
             pooling: "mean", "cls" or "last"; by default "last" for decoders, else "mean".
             attn_implementation: passed on to the backbone; unset lets it choose.
             dtype: type of all weights.
@@ -112,8 +113,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
         backbone_config = AutoConfig.from_pretrained(backbone, **options)
-        factory, arguments = _backbone_factory(backbone_config)
-        encoder = factory.from_pretrained(backbone, config=backbone_config, dtype=dtype, **arguments, **options)
+        if backbone_config.model_type == AttribConfig.model_type:
+            encoder = cls.from_pretrained(backbone, dtype=dtype, **options).backbone
+            backbone_config = encoder.config
+        else:
+            factory, arguments = _backbone_factory(backbone_config)
+            encoder = factory.from_pretrained(backbone, config=backbone_config, dtype=dtype, **arguments, **options)
         find_parts(encoder)
         config = AttribConfig(
             backbone_config=backbone_config,

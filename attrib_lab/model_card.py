@@ -1,0 +1,270 @@
+"""The model card of a trained classifier: what it does, how it was measured, how far to trust its reasons."""
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+from transformers import PretrainedConfig
+
+from modeling_attrib.attribution_methods import AttributionMethod, get_attribution_method
+
+
+TAGS = ["attributions", "explainability", "interpretability", "feature-attribution"]
+
+# What `metrics.json` calls a figure -> what the card and the Hub call it.
+_FIGURES = {
+    "accuracy": ("Accuracy", "accuracy"),
+    "macro_precision": ("Macro precision", "precision"),
+    "macro_recall": ("Macro recall", "recall"),
+    "macro_f1": ("Macro F1", "f1"),
+}
+_SPLITS = {"test": "test", "validation": "held-out validation"}
+_DATA_FILE = re.compile(r".*\.(csv|tsv|jsonl?|parquet)", re.IGNORECASE | re.DOTALL)
+_HUB_DATA = re.compile(r"(?P<id>[^@:\s]+)(?::(?P<config>[^@\s]+))?(?:@(?P<split>\S+))?")
+_MARKUP = re.compile(r"[!-&*+:-@\[-`{-~]")  # ASCII punctuation but for ' ( ) , - . /
+
+_CARD = """\
+---
+{header}
+---
+
+# {title}
+
+A text classifier that explains itself. One call returns the label **and**, for every token,
+{score}.
+The scores come out of the model's own forward pass: no second tool to install, no second model to trust.
+
+It reads text with {encoder} and knows {label_count}.
+
+## Use
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repo_id}", trust_remote_code=True)
+result = classify("Stocks rally as oil prices fall.")[0]
+print(result["label"], result["score"])
+for part in result["attributions"]:
+    print(f"{{part['score']:+.3f}}  {{part['word']}}")
+```
+
+Everything that the stock pipeline accepts works. Beyond it, `target="a label"` explains another label,
+`contrast="a label"` asks why the one and not the other, and `aggregation="token"` or `"sentence"` changes
+the unit. Texts longer than the model's limit are read in overlapping windows; nothing is cut.
+
+```python
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{repo_id}", trust_remote_code=True)
+model = AutoModelForSequenceClassification.from_pretrained("{repo_id}", trust_remote_code=True)
+with torch.no_grad():
+    out = model(**tokenizer("Stocks rally as oil prices fall.", return_tensors="pt"))
+print(out.logits)  # (texts, labels)
+print(out.attributions)  # (texts, tokens): toward out.attribution_target, 0 at padding
+print(out.attribution_target)  # (texts,): the explained label, by default the predicted one
+print(out.attribution_residual)  # (texts,): what no token accounts for
+```
+
+`trust_remote_code=True` runs the Python files of this repository: pin a `revision` once you have read them.
+
+## Labels
+
+| index | label |
+| ---: | :--- |
+{labels}
+{measured}
+## Reading the attributions
+
+{direction} For every text,
+
+> attributions + special_score + residual = the explained logit.
+
+`special_score` is what fell on tokens such as `[CLS]` and `[SEP]`, which stand for no word: the pipeline sums
+it apart, `out.attributions` keeps these tokens in their places. `residual` is what no token accounts for.
+{conservation}
+
+The method is `{method}`: {paper}.
+Its scores are on the scale of the logit: compare them within one text rather than across texts.
+
+## Limits
+
+- An attribution explains the model, not the world. A word that speaks for a label has moved this model; that
+  does not make the label true, nor the word its cause.
+- Look at the residual before you look at the words. Where it is large beside the scores, they tell only a
+  part of the decision.
+- Away from the kind of text it was trained on, the model still names a label and still gives reasons for it.
+  Neither is then worth much, and a high score is no warning.
+- The LRP family of methods is claimed by a patent in some countries. The rules in this repository are an
+  independent implementation, named after the papers that describe them (Ali et al. 2022). Whether the claim
+  concerns your use is for you to find out.
+{training}"""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data source as a recipe names it; of a local file the name only, not where it lay."""
+
+    name: str
+    hub_id: str | None = None
+    config: str | None = None
+    split: str | None = None
+
+
+def read_data_source(source: str) -> DataSource:
+    """What a recipe's `data.train` or `data.test` names: a Hub dataset, a file or the embedded newswire."""
+    if source.startswith("newswire:"):
+        return DataSource(f"{source} (generated, ships with the training code)")
+    match = _HUB_DATA.fullmatch(source)
+    if _DATA_FILE.fullmatch(source) or match is None or not _is_hub_id(match["id"]):
+        return DataSource(PurePosixPath(PureWindowsPath(source).as_posix()).name)
+    return DataSource(source, match["id"], match["config"], match["split"])
+
+
+def escape_markdown(text: str) -> str:
+    """`text` on one line, such that Markdown and HTML read every character of it as itself."""
+    printable = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    # Half characters cannot be written to a file; direction overrides would reorder the text around them.
+    printable = re.sub("[\ud800-\udfff\u202a-\u202e\u2066-\u2069]", "\ufffd", printable)
+    return _MARKUP.sub(lambda match: f"&#{ord(match.group())};", " ".join(printable.split()))
+
+
+def model_card(
+    config: PretrainedConfig,
+    repo_id: str,
+    metrics: dict[str, Any],
+    recipe: dict[str, Any],
+    license_name: str | None = None,
+    language: str | None = None,
+) -> str:
+    """The text of README.md: YAML header and Markdown.
+
+    Args:
+        config: the model's `AttribConfig`.
+        repo_id: "user/name".
+        metrics: the content of `metrics.json`, or an empty dictionary; what it lacks, the card leaves out.
+        recipe: the content of `recipe.yaml`, or an empty dictionary.
+        license_name, language: as the Hub spells them ("apache-2.0", "en"); unknown if None.
+    """
+    split = next((split for split in _SPLITS if _figures(metrics, split)), None)
+    figures = _figures(metrics, split) if split else {}
+    data = recipe.get("data") if isinstance(recipe.get("data"), dict) else {}
+    trained_on = read_data_source(str(data["train"])) if data.get("train") else None
+    measured_on = read_data_source(str(data[split])) if split and data.get(split) else trained_on
+    backbone = _backbone(metrics)
+    header = ModelCardData(
+        language=language,
+        license=license_name,
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=list(TAGS),
+        base_model=backbone,
+        datasets=[trained_on.hub_id] if trained_on and trained_on.hub_id else None,
+        metrics=[_FIGURES[name][1] for name in figures] or None,
+        model_name=repo_id.rpartition("/")[2],
+        eval_results=_eval_results(figures, measured_on, split) if measured_on else None,
+    )
+    method = get_attribution_method(config.attribution_method)
+    labels = sorted(config.id2label.items())
+    return _CARD.format(
+        header=header.to_yaml(),
+        title=escape_markdown(repo_id.rpartition("/")[2]),
+        encoder=_encoder(backbone, config.backbone_config.model_type),
+        label_count=f"{len(labels)} label{'s' if len(labels) != 1 else ''}",
+        repo_id=repo_id,
+        labels="\n".join(f"| {index} | {escape_markdown(str(label))} |" for index, label in labels),
+        measured=_measured_section(metrics, split, figures, measured_on),
+        method=method.name,
+        paper=escape_markdown(method.paper),
+        training=_training_section(metrics, trained_on),
+        **_ways_of_reading(method),
+    )
+
+
+def _is_hub_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not Path(name).exists()
+
+
+def _backbone(metrics: dict[str, Any]) -> str | None:
+    """The backbone's Hub id; None for a folder, which means nothing to others."""
+    name = (metrics.get("settings") or {}).get("backbone")
+    return name if isinstance(name, str) and _is_hub_id(name) else None
+
+
+def _encoder(backbone: str | None, model_type: str) -> str:
+    if backbone is None:
+        return f"an encoder of the type {escape_markdown(model_type)}"
+    return f"[{escape_markdown(backbone)}](https://huggingface.co/{backbone})"
+
+
+def _figures(metrics: dict[str, Any], split: str) -> dict[str, float]:
+    found = metrics.get(split) or {}
+    known = {name: found[name] for name in _FIGURES if isinstance(found.get(name), float)}
+    return {name: value for name, value in known.items() if math.isfinite(value)}
+
+
+def _rows(metrics: dict[str, Any], split: str) -> int | None:
+    rows = (metrics.get("rows") or {}).get(split)
+    return rows if isinstance(rows, int) else None
+
+
+def _eval_results(figures: dict[str, float], measured_on: DataSource, split: str | None) -> list[EvalResult]:
+    name = " ".join(measured_on.name.split())
+    return [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Text Classification",
+            dataset_type=measured_on.hub_id or "other",
+            dataset_name=name,
+            dataset_config=measured_on.config,
+            dataset_split=measured_on.split if split == "test" else None,
+            metric_type=_FIGURES[figure][1],
+            metric_name=_FIGURES[figure][0],
+            metric_value=value,
+        )
+        for figure, value in figures.items()
+    ]
+
+
+def _measured_section(
+    metrics: dict[str, Any], split: str | None, figures: dict[str, float], measured_on: DataSource | None
+) -> str:
+    if split is None:
+        return ""
+    rows = _rows(metrics, split)
+    counted = f"{rows:,} {_SPLITS[split]} rows" if rows else f"the {_SPLITS[split]} rows"
+    of_data = f" of {escape_markdown(measured_on.name)}" if measured_on else ""
+    table = "\n".join(f"| {_FIGURES[name][0]} | {value:.4f} |" for name, value in figures.items())
+    return f"\n## Measured\n\nOn {counted}{of_data}:\n\n| figure | value |\n| :--- | ---: |\n{table}\n"
+
+
+def _ways_of_reading(method: AttributionMethod) -> dict[str, str]:
+    """What a score and the residual mean under this method."""
+    if method.signed:
+        score = "a signed score that says how much it spoke for or against that label"
+        direction = "A positive score speaks **for** the explained label, a negative one **against** it."
+    else:
+        score = "a score that says how much it mattered for that label"
+        direction = "This method gives importance only: it does not say whether a token speaks for or against."
+    if method.conservative:
+        conservation = "The method is conservative: the residual is the share of the model's biases alone."
+    else:
+        conservation = "The method is not conservative: the residual also holds what it leaves unexplained."
+    return {"score": score, "direction": direction, "conservation": conservation}
+
+
+def _training_section(metrics: dict[str, Any], trained_on: DataSource | None) -> str:
+    if trained_on is None:
+        return ""
+    rows = _rows(metrics, "train")
+    counted = f" ({rows:,} rows)" if rows else ""
+    return f"\n## Training data\n\n{escape_markdown(trained_on.name)}{counted}\n"

@@ -1,0 +1,32 @@
+"""Publish a trained model on the Hub, proven first: python push_to_hub.py MODEL_DIR --repo-id user/name."""
+
+import argparse
+
+from attrib_lab.errors import run_command
+from attrib_lab.publishing import publish
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python push_to_hub.py outputs/demo --repo-id user/demo --output outputs/demo-bundle",
+    )
+    parser.add_argument("model_dir", help="a folder that train.py wrote")
+    parser.add_argument("--repo-id", required=True, help="the repository, user/name; created if it does not exist")
+    parser.add_argument("--output", help="write the bundle to this folder, prove it, and upload nothing")
+    parser.add_argument("--private", action="store_true", help="the repository must be private")
+    parser.add_argument("--license", help="for the model card, e.g. apache-2.0")
+    parser.add_argument("--language", help="for the model card, e.g. en")
+    arguments = parser.parse_args()
+    publish(
+        arguments.model_dir,
+        arguments.repo_id,
+        output=arguments.output,
+        private=arguments.private,
+        license_name=arguments.license,
+        language=arguments.language,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

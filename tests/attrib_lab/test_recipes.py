@@ -1,0 +1,90 @@
+"""Recipes: what is read, what overrides it, and which mistakes are named."""
+
+import pytest
+
+from attrib_lab.errors import UserError
+from attrib_lab.recipes import RECIPE_FOLDER, load_recipe, parse_overrides
+
+
+MINIMAL = "data: {train: 'newswire:100'}\ntraining: {num_train_epochs: 1}\n"
+
+
+def write(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in RECIPE_FOLDER.glob("*.yaml")])
+def test_every_shipped_recipe_is_valid(name):
+    recipe = load_recipe(name)
+    assert recipe.data.train
+    assert recipe.output_dir == f"outputs/{name}"
+
+
+def test_a_recipe_is_read(tmp_path):
+    recipe = load_recipe(write(tmp_path, MINIMAL + "model: {pooling: cls, max_length: 32}\nseed: 5\n"))
+    assert recipe.model.config == {"pooling": "cls"}
+    assert recipe.model.max_length == 32
+    assert recipe.training == {"num_train_epochs": 1}
+    assert recipe.seed == 5
+    assert recipe.output_dir == "outputs/mine"
+
+
+def test_overrides_find_their_section(tmp_path):
+    overrides = ["--learning_rate", "3e-5", "--feature-adjustment=attribution", "--data.text", "body", "--seed", "9"]
+    recipe = load_recipe(write(tmp_path, MINIMAL), overrides)
+    assert recipe.training["learning_rate"] == pytest.approx(3e-5)
+    assert recipe.model.config["feature_adjustment"] == "attribution"
+    assert recipe.data.text == "body"
+    assert recipe.seed == 9
+
+
+def test_a_recipe_survives_its_own_file(tmp_path):
+    import yaml
+
+    recipe = load_recipe(write(tmp_path, MINIMAL + "model: {pooling: cls}\n"))
+    copy = load_recipe(write(tmp_path, yaml.safe_dump(recipe.as_dict())))
+    assert copy == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "modle: {}\n", "unknown key 'modle'. Did you mean 'model'"),
+        (MINIMAL + "model: {poolin: cls}\n", "'poolin'. Did you mean 'pooling'"),
+        ("data: {train: x.csv}\ntraining: {learning_rat: 1}\n", "Did you mean 'learning_rate'"),
+        ("training: {}\n", "data.train is missing"),
+        ("- a list\n", "a recipe is a mapping"),
+        ("data: [1, 2]\n", "'data' is a mapping"),
+        ("a: [unclosed\n", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, text, message):
+    with pytest.raises(UserError, match=message.replace(".", r"\.").replace("[", r"\[")):
+        load_recipe(write(tmp_path, text))
+
+
+def test_a_missing_recipe_names_the_nearest():
+    with pytest.raises(UserError, match="Did you mean 'ag_news'"):
+        load_recipe("agnews")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--lerning_rate", "1"], "Did you mean 'learning_rate'"),
+        (["--model.poolin", "cls"], "Did you mean 'model.pooling'"),
+        (["--seed"], "needs a value"),
+        (["seed", "1"], "unexpected argument"),
+    ],
+)
+def test_a_wrong_override_is_named(tmp_path, overrides, message):
+    with pytest.raises(UserError, match=message):
+        load_recipe(write(tmp_path, MINIMAL), overrides)
+
+
+def test_values_are_yaml():
+    assert parse_overrides(["--a", "1.5", "--b=true", "--c", "x y"]) == [("a", 1.5), ("b", True), ("c", "x y")]
+    assert parse_overrides(["--lr", "5e-5"]) == [("lr", 5e-5)]

@@ -1,0 +1,156 @@
+"""Tiny random classifiers of every supported family, with non-trivial weights, and the batch that they read."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from transformers import (
+    AlbertConfig,
+    BertConfig,
+    CamembertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    LlamaConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    PretrainedConfig,
+    RobertaConfig,
+    T5Config,
+    XLMRobertaConfig,
+)
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+from modeling_attrib import AttribConfig, AttribForSequenceClassification
+
+
+LABELS = 3
+LAYERS = 2
+SIZE = {
+    "vocab_size": 120,
+    "hidden_size": 32,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+T5_SIZE = {"vocab_size": 120, "d_model": 32, "d_kv": 8, "num_layers": LAYERS, "num_heads": 4, "d_ff": 48}
+RULES = ("lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp")
+
+
+def _deberta() -> PretrainedConfig:
+    return DebertaV2Config(
+        **SIZE,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        max_relative_positions=16,
+        position_buckets=8,
+        share_att_key=True,
+        norm_rel_ebd="layer_norm",
+        position_biased_input=False,
+    )
+
+
+# Encoders that put a LayerNorm behind every sum: with frozen rules their only constants are the biases.
+POST_NORM: dict[str, Callable[[], PretrainedConfig]] = {
+    "bert": lambda: BertConfig(**SIZE),
+    "roberta": lambda: RobertaConfig(**SIZE),
+    "xlm-roberta": lambda: XLMRobertaConfig(**SIZE),
+    "camembert": lambda: CamembertConfig(**SIZE),
+    "distilbert": lambda: DistilBertConfig(vocab_size=120, dim=32, n_layers=LAYERS, n_heads=4, hidden_dim=48),
+    "electra": lambda: ElectraConfig(**SIZE, embedding_size=16),
+    "albert": lambda: AlbertConfig(**SIZE, embedding_size=16),
+    "mpnet": lambda: MPNetConfig(**SIZE),
+    "deberta-v2": _deberta,
+}
+ACTIVATIONS: dict[str, Callable[[], PretrainedConfig]] = {
+    f"bert-{name}": lambda name=name: BertConfig(**SIZE, hidden_act=name)
+    for name in ("tanh", "silu", "gelu_new", "quick_gelu", "relu")
+}
+PRE_NORM: dict[str, Callable[[], PretrainedConfig]] = {
+    "modernbert": lambda: ModernBertConfig(**SIZE, pad_token_id=0, global_attn_every_n_layers=2, local_attention=8),
+    "t5": lambda: T5Config(**T5_SIZE),
+    "t5-gated": lambda: T5Config(**T5_SIZE, feed_forward_proj="gated-gelu"),
+    "llama": lambda: LlamaConfig(**SIZE, num_key_value_heads=2, pad_token_id=0),
+}
+ARCHITECTURES = POST_NORM | ACTIVATIONS | PRE_NORM
+DECODERS = ("llama",)
+
+
+def with_kernels(names: Any) -> list[tuple[str, str]]:
+    """(architecture, attention kernel) for every kernel that this version of transformers has for it."""
+    return [(name, kernel) for name in names for kernel in ("sdpa", "eager") if kernel == "eager" or _has_sdpa(name)]
+
+
+def _has_sdpa(name: str) -> bool:
+    return MODEL_MAPPING[type(ARCHITECTURES[name]())]._supports_sdpa
+
+
+def randomise(model: torch.nn.Module, seed: int = 0) -> None:
+    """Random weights, biases and norms: nothing stays at 0 or 1, where an error would not show."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.dtype)
+            centre = 1.0 if parameter.dim() == 1 and not name.endswith("bias") else 0.0
+            parameter.copy_(centre + (0.25 if parameter.dim() > 1 else 0.2) * noise)
+
+
+def build(
+    name: str = "bert", kernel: str | None = None, dtype: torch.dtype = torch.float64, seed: int = 0, **config: Any
+) -> AttribForSequenceClassification:
+    """A random classifier of one architecture in evaluation mode; `kernel` is checked to be the one that runs."""
+    config.setdefault("pooling", "last" if name in DECODERS else "mean")
+    config.setdefault("num_labels", LABELS)
+    if kernel:
+        config["attn_implementation"] = kernel
+    model = AttribForSequenceClassification(AttribConfig(backbone_config=ARCHITECTURES[name](), **config))
+    model = model.to(dtype).eval()
+    randomise(model, seed)
+    if kernel:
+        assert kernel_of(model) == kernel, f"{name} does not run {kernel} attention"
+    return model
+
+
+def zero_biases(model: torch.nn.Module) -> None:
+    """Leave the model without constants: a frozen network is then linear in its embeddings."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.rpartition(".")[2] == "bias":
+                parameter.zero_()
+
+
+def batch(lengths: tuple[int, ...] = (7, 11, 9), side: str = "right", seed: int = 1) -> dict[str, torch.Tensor]:
+    """Ids and mask of texts of these lengths, padded on one side with the id 1."""
+    generator = torch.Generator().manual_seed(seed)
+    width = max(lengths)
+    ids = torch.ones(len(lengths), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, length in enumerate(lengths):
+        place = slice(0, length) if side == "right" else slice(width - length, width)
+        ids[row, place] = torch.randint(5, 119, (length,), generator=generator)
+        mask[row, place] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+class CallCounter(TorchFunctionMode):
+    """Counts the torch functions that a pass calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: dict[Any, int] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls[func] = self.calls.get(func, 0) + 1
+        return func(*args, **(kwargs or {}))
+
+
+def kernel_of(model: AttribForSequenceClassification) -> str:
+    """The attention kernel that runs, read from the functions called: not from what a configuration says."""
+    with torch.no_grad(), CallCounter() as counter:
+        model(**batch((4,)), output_attributions=False)
+    fused = counter.calls.get(F.scaled_dot_product_attention, 0)
+    explicit = sum(counter.calls.get(f, 0) for f in (F.softmax, torch.softmax, torch.Tensor.softmax))
+    assert (fused, explicit) in [(LAYERS, 0), (0, LAYERS)], (fused, explicit)
+    return "sdpa" if fused else "eager"
