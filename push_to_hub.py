@@ -23,7 +23,7 @@ def main() -> None:
         arguments.repo_id,
         output=arguments.output,
         private=arguments.private,
-        license_name=arguments.license,
+        license_id=arguments.license,
         language=arguments.language,
     )
 

@@ -18,8 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 
 from . import bundle_check
-from .bundles import first_line
-from .errors import UserError
+from .errors import UserError, first_line
 
 
 # What the fresh process is not told: where this one finds the package, its caches, the user's token.
@@ -51,6 +50,7 @@ def prove_bundle(bundle: Path, model: AttribForSequenceClassification, tokenizer
     Raises:
         UserError: if the bundle cannot be loaded or one value differs; or if the model itself cannot answer.
     """
+    bundle_check.align_weights(model)
     expected = _expected_answers(model.eval(), tokenizer)
     differences = list(_differences(expected, _answers_of_fresh_process(bundle)))
     where, largest = max(differences, key=lambda difference: difference[1])

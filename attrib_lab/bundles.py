@@ -18,7 +18,7 @@ import modeling_attrib
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
 from modeling_attrib.attribution_methods import get_attribution_method
 
-from .errors import UserError
+from .errors import UserError, first_line
 from .model_card import model_card
 
 
@@ -98,7 +98,7 @@ def assemble_bundle(
     trained: TrainedModel,
     folder: Path,
     repo_id: str,
-    license_name: str | None = None,
+    license_id: str | None = None,
     language: str | None = None,
 ) -> dict[str, int]:
     """Write the bundle: configuration, weights, tokenizer, the code byte for byte, and a model card.
@@ -107,7 +107,7 @@ def assemble_bundle(
         trained: what to publish.
         folder: an empty or new folder.
         repo_id: the repository that the model card speaks of.
-        license_name, language: for the card, as the Hub spells them ("apache-2.0", "en").
+        license_id, language: for the card, as the Hub spells them ("apache-2.0", "en").
 
     Returns:
         The files and their sizes in bytes.
@@ -120,7 +120,7 @@ def assemble_bundle(
         tokenizer_files = {Path(file).name for file in trained.tokenizer.save_pretrained(folder)}
     for name in ("config.json", "tokenizer_config.json"):
         _clean(folder / name)
-    card = model_card(trained.model.config, repo_id, trained.metrics, trained.recipe, license_name, language)
+    card = model_card(trained.model.config, repo_id, trained.metrics, trained.recipe, license_id, language)
     (folder / MODEL_CARD).write_text(card, encoding="utf-8")
     for file in folder.iterdir():
         if not (file.name in tokenizer_files or _belongs(file)):
@@ -205,8 +205,3 @@ def _quiet() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

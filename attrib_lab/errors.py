@@ -15,6 +15,11 @@ def nearest(word: str, known: list[str]) -> str:
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's main function; a `UserError` ends it in one line and exit status 2, without a traceback."""
     try:

@@ -13,6 +13,8 @@ from transformers import PretrainedConfig
 
 from modeling_attrib.attribution_methods import AttributionMethod, get_attribution_method
 
+from .sources import HUB_SOURCE, READERS
+
 
 TAGS = ["attributions", "explainability", "interpretability", "feature-attribution"]
 
@@ -24,8 +26,6 @@ _FIGURES = {
     "macro_f1": ("Macro F1", "f1"),
 }
 _SPLITS = {"test": "test", "validation": "held-out validation"}
-_DATA_FILE = re.compile(r".*\.(csv|tsv|jsonl?|parquet)", re.IGNORECASE | re.DOTALL)
-_HUB_DATA = re.compile(r"(?P<id>[^@:\s]+)(?::(?P<config>[^@\s]+))?(?:@(?P<split>\S+))?")
 _MARKUP = re.compile(r"[!-&*+:-@\[-`{-~]")  # ASCII punctuation but for ' ( ) , - . /
 
 _CARD = """\
@@ -120,10 +120,11 @@ def read_data_source(source: str) -> DataSource:
     """What a recipe's `data.train` or `data.test` names: a Hub dataset, a file or the embedded newswire."""
     if source.startswith("newswire:"):
         return DataSource(f"{source} (generated, ships with the training code)")
-    match = _HUB_DATA.fullmatch(source)
-    if _DATA_FILE.fullmatch(source) or match is None or not _is_hub_id(match["id"]):
-        return DataSource(PurePosixPath(PureWindowsPath(source).as_posix()).name)
-    return DataSource(source, match["id"], match["config"], match["split"])
+    file_name = PurePosixPath(PureWindowsPath(source).as_posix())
+    match = HUB_SOURCE.fullmatch(source)
+    if file_name.suffix.lower() in READERS or match is None or not _is_hub_id(match["name"]):
+        return DataSource(file_name.name)
+    return DataSource(source, match["name"], match["config"], match["split"])
 
 
 def escape_markdown(text: str) -> str:
@@ -139,7 +140,7 @@ def model_card(
     repo_id: str,
     metrics: dict[str, Any],
     recipe: dict[str, Any],
-    license_name: str | None = None,
+    license_id: str | None = None,
     language: str | None = None,
 ) -> str:
     """The text of README.md: YAML header and Markdown.
@@ -149,7 +150,7 @@ def model_card(
         repo_id: "user/name".
         metrics: the content of `metrics.json`, or an empty dictionary; what it lacks, the card leaves out.
         recipe: the content of `recipe.yaml`, or an empty dictionary.
-        license_name, language: as the Hub spells them ("apache-2.0", "en"); unknown if None.
+        license_id, language: as the Hub spells them ("apache-2.0", "en"); unknown if None.
     """
     split = next((split for split in _SPLITS if _figures(metrics, split)), None)
     figures = _figures(metrics, split) if split else {}
@@ -159,7 +160,7 @@ def model_card(
     backbone = _backbone(metrics)
     header = ModelCardData(
         language=language,
-        license=license_name,
+        license=license_id,
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=list(TAGS),

@@ -174,9 +174,7 @@ CUES: tuple[frozenset[str], ...] = tuple(
 """The cue phrases of each label: evidence in a story of that label, distractors in any other."""
 
 FIRST_NAMES = _listed("Mara, Ilan, Tove, Jorin, Selka, Dario, Wenna, Pavo, Lise, Oren, Kaisa, Brant, Yuna")
-LAST_NAMES = _listed(
-    "Voss, Hallorin, Quist, Brandeau, Okelo, Dunmere, Petrak, Lindqvar, Amsel, Tarrow, Ostby"
-)
+LAST_NAMES = _listed("Voss, Hallorin, Quist, Brenlo, Okelo, Dunmere, Petrak, Lindqvar, Amsel, Tarrow, Ostby")
 CITIES = _listed("Orvale, Kestrin, Port Dunmore, Lissova, Halberg, San Tavio, Merrowick, New Aldane")
 ORGANISATIONS = _listed("Corvane, Tellmark, Bluequay, Ostrander, Nimbrel, Fairhythe, Dovecourt, Larkspan")
 DAYS = _listed("Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday")

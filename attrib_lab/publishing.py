@@ -11,8 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from .bundle_proof import prove_bundle
-from .bundles import assemble_bundle, first_line, is_earlier_bundle, load_trained_model
-from .errors import UserError
+from .bundles import assemble_bundle, is_earlier_bundle, load_trained_model
+from .errors import UserError, first_line
 
 
 COMMIT_MESSAGE = "Classifier that returns attributions: weights, tokenizer, code and card"
@@ -24,7 +24,7 @@ def publish(
     *,
     output: str | Path | None = None,
     private: bool = False,
-    license_name: str | None = None,
+    license_id: str | None = None,
     language: str | None = None,
     api: HfApi | None = None,
 ) -> None:
@@ -35,7 +35,7 @@ def publish(
         repo_id: "user/name".
         output: write the bundle into this folder and upload nothing; needs no network and no account.
         private: create the repository as a private one, and refuse to upload into a public one.
-        license_name, language: for the model card, as the Hub spells them ("apache-2.0", "en").
+        license_id, language: for the model card, as the Hub spells them ("apache-2.0", "en").
         api: the Hub's client; by default that of the logged-in user.
 
     Raises:
@@ -54,7 +54,7 @@ def publish(
             api.whoami()  # before the minutes that a proof may take
     with _scratch_folder(output) as scratch:
         bundle = scratch / "bundle"
-        files = assemble_bundle(trained, bundle, repo_id, license_name, language)
+        files = assemble_bundle(trained, bundle, repo_id, license_id, language)
         _print_files(files, f"{model_dir}, for {repo_id}")
         print(f"proof: {prove_bundle(bundle, trained.model, trained.tokenizer)}.", flush=True)
         if output is None:

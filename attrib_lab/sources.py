@@ -8,12 +8,12 @@ from typing import Any
 from datasets import Dataset, load_dataset
 
 from . import newswire
-from .errors import UserError, nearest
+from .errors import UserError, first_line, nearest
 from .recipes import DataSection
 
 
-_READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-_HUB_SOURCE = re.compile(r"(?P<name>[^@:\s]+(?:/[^@:\s]+)?)(?::(?P<config>[^@\s]+))?(?:@(?P<split>.+))?")
+READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+HUB_SOURCE = re.compile(r"(?P<name>[^@:\s]+(?:/[^@:\s]+)?)(?::(?P<config>[^@\s]+))?(?:@(?P<split>.+))?")
 
 
 @dataclass
@@ -62,30 +62,26 @@ def _load(source: str, split: str, seed: int) -> Dataset:
             raise UserError(f"{source!r}: the embedded demo is written newswire:COUNT, e.g. newswire:2000.")
         return newswire.as_dataset(int(count), seed)
     path = Path(source)
-    if path.suffix.lower() in _READERS:
+    if path.suffix.lower() in READERS:
         if not path.is_file():
             raise UserError(f"data file {source!r} does not exist.")
         return _read_file(path)
-    match = _HUB_SOURCE.fullmatch(source)
+    match = HUB_SOURCE.fullmatch(source)
     if match is None:
-        raise UserError(f"{source!r} is neither a file ({', '.join(_READERS)}) nor a Hub dataset owner/name@split.")
+        raise UserError(f"{source!r} is neither a file ({', '.join(READERS)}) nor a Hub dataset owner/name@split.")
     try:
         return load_dataset(match["name"], match["config"], split=match["split"] or split)
     except Exception as error:  # datasets raises a different class for every cause
-        raise UserError(f"Hub dataset {source!r} could not be loaded: {_first_line(error)}") from None
+        raise UserError(f"Hub dataset {source!r} could not be loaded: {first_line(error)}") from None
 
 
 def _read_file(path: Path) -> Dataset:
-    reader = _READERS[path.suffix.lower()]
+    reader = READERS[path.suffix.lower()]
     options = {"sep": "\t"} if path.suffix.lower() == ".tsv" else {}
     try:
         return load_dataset(reader, data_files=str(path), split="train", **options)
     except Exception as error:
-        raise UserError(f"{path} could not be read as {reader}: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} could not be read as {reader}: {first_line(error)}") from None
 
 
 def _check_columns(rows: Dataset, section: DataSection, split: str) -> None:

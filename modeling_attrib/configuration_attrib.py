@@ -1,6 +1,6 @@
 """Configuration of an attribution-returning classifier: any encoder, a head, and how to explain it."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
 
@@ -38,8 +38,8 @@ class AttribConfig(PretrainedConfig):
     """
 
     model_type = "attrib"
-    sub_configs = {"backbone_config": AutoConfig}
-    keys_to_ignore_at_inference = ["attributions", "attribution_target", "attribution_residual"]
+    sub_configs: ClassVar = {"backbone_config": AutoConfig}
+    keys_to_ignore_at_inference: ClassVar = ["attributions", "attribution_target", "attribution_residual"]
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The text-classification pipeline with attributions: label, score, and the words behind them."""
 
 import re
+import threading
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -16,6 +17,8 @@ from .text_spans import LEVELS, aggregate
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _DEFAULT_OVERLAP = 64  # tokens: about three sentences of context on each side of a window's edge
+# A fast tokenizer keeps its truncation settings inside: two threads that share one would cut each other's texts.
+_TOKENIZER_LOCK = threading.Lock()
 _NO_LIMIT = 10**9  # tokenizers without a maximum length report a huge one
 
 
@@ -122,17 +125,21 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         limit = self._token_limit()
         options = {"return_offsets_mapping": True, "verbose": False, "truncation": False} | arguments
         options.pop("return_tensors", None)
-        encoded = self.tokenizer(*clean, **options)
+        encoded = self._tokenize(clean, options)
         if not encoded["input_ids"]:
             return [self._placeholder()]
         step = None
         if len(encoded["input_ids"]) > limit and not options["truncation"]:
             options, step = self._window_options(clean, options, overlap, limit, encoded)
-            encoded = self.tokenizer(*clean, **options)
+            encoded = self._tokenize(clean, options)
             rows = range(len(encoded["input_ids"]))
         else:
             rows = [None]
         return [self._window(encoded, row, step, options) for row in rows]
+
+    def _tokenize(self, texts: list[str], options: dict[str, Any]) -> Any:
+        with _TOKENIZER_LOCK:
+            return self.tokenizer(*texts, **options)
 
     def _window_options(
         self, texts: list[str], options: dict[str, Any], overlap: int, limit: int, encoded: Any

@@ -25,6 +25,7 @@ from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
 import modeling_attrib
 from attrib_lab import publishing
+from attrib_lab.bundle_check import align_weights
 from attrib_lab.bundle_proof import Proof, prove_bundle
 from attrib_lab.bundles import assemble_bundle, load_trained_model
 from attrib_lab.errors import UserError
@@ -216,9 +217,8 @@ def tamper_by_loss(bundle: Path) -> None:
 @pytest.fixture(scope="module")
 def verdicts(published, model_dir, tmp_path_factory) -> dict[str, str]:
     """What the proof says of each tampered bundle (all at once: starting a process takes the most time)."""
-    trained = load_trained_model(model_dir)
 
-    def verdict(tamper) -> str:
+    def verdict(tamper, trained) -> str:
         bundle = tmp_path_factory.mktemp("tampered") / "bundle"
         shutil.copytree(published.folder, bundle)
         tamper(bundle)
@@ -228,9 +228,10 @@ def verdicts(published, model_dir, tmp_path_factory) -> dict[str, str]:
             return f"UserError: {error}"
 
     tamperings = [tamper_with_weight, tamper_with_module, tamper_by_loss]
+    models = [load_trained_model(model_dir) for _ in tamperings]  # a tokenizer must not be shared between threads
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as threads:
         patch.setenv("PYTHONPATH", str(REPOSITORY))
-        return {tamper.__name__: said for tamper, said in zip(tamperings, threads.map(verdict, tamperings))}
+        return {tamper.__name__: said for tamper, said in zip(tamperings, threads.map(verdict, tamperings, models))}
 
 
 def test_tampered_weight_fails_the_proof(verdicts):
@@ -250,6 +251,16 @@ def test_bundle_that_cannot_be_loaded_fails_the_proof_in_one_line(verdicts):
     assert said.startswith("UserError: the bundle does not work in a fresh process, so nothing was uploaded")
     assert "contrastive.py" in said
     assert "\n" not in said
+
+
+def test_aligned_weights_are_the_same_weights_where_torch_would_put_them():
+    layer = torch.nn.Linear(7, 5)
+    values = layer.weight.detach().clone()
+    layer.weight.data = torch.cat([torch.zeros(1), values.flatten()])[1:].view(5, 7)
+    assert layer.weight.data_ptr() % 64
+    align_weights(layer)
+    assert layer.weight.data_ptr() % 64 == 0
+    assert torch.equal(layer.weight, values)
 
 
 def test_model_that_answers_with_nan_is_refused(model_dir, published):
@@ -393,7 +404,7 @@ class Hub:
 @pytest.mark.usefixtures("assembled_only")
 def test_upload_sends_the_very_bundle_that_output_writes(model_dir, published, capsys):
     hub = Hub()
-    publish(model_dir, REPO_ID, private=True, license_name="apache-2.0", language="en", api=hub)
+    publish(model_dir, REPO_ID, private=True, license_id="apache-2.0", language="en", api=hub)
     assert hub.calls == [
         ("create_repo", {"repo_id": REPO_ID, "private": True, "exist_ok": True}),
         ("upload_folder", {"repo_id": REPO_ID}),

@@ -61,11 +61,10 @@ def test_rows_without_text_or_label_are_counted_aloud(tmp_path, capsys):
 
 def test_training_rows_that_occur_in_the_test_are_dropped(tmp_path, capsys):
     test = [{"text": "oil falls", "label": "business"}, {"text": "cup won", "label": "sports"}]
-    section = DataSection(
-        train=write(tmp_path, ROWS), test=write(tmp_path, test, name="test"), decontaminate=["text"]
-    )
+    section = DataSection(train=write(tmp_path, ROWS), test=write(tmp_path, test, name="test"), decontaminate=["text"])
     splits = load_splits(section, seed=0)
-    assert "oil falls" not in splits.train["text"] and "oil falls" not in splits.validation["text"]
+    assert "oil falls" not in splits.train["text"]
+    assert "oil falls" not in splits.validation["text"]
     assert len(splits.train) + len(splits.validation) == 4
     assert "1 rows occur in the test data" in capsys.readouterr().out
 

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from toy_data import write_backbone, write_recipe
 
 from attrib_lab.errors import UserError
 from attrib_lab.recipes import load_recipe
 from attrib_lab.training import train
 from modeling_attrib import AttribForSequenceClassification
-
-from toy_data import write_backbone, write_recipe
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +63,8 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, backbone):
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 200
     while not list((tmp_path / "cut").glob("checkpoints/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None and time.time() < deadline
+        assert process.poll() is None
+        assert time.time() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -11,6 +11,7 @@ import pytest
 from modeling_attrib.html_attrib import HTMLFragment, render_html, render_page
 from modeling_attrib.text_spans import aggregate, word_spans
 
+
 HOSTILE = [
     "<script>alert(1)</script>",
     "\" onmouseover='alert(1)' x=\"",
@@ -82,7 +83,10 @@ def word_result(text, seed=0, **more):
 
 def shown(text):
     """What a reader sees of `text`: characters that HTML cannot hold are replaced, one for one."""
-    bad = lambda c: (ord(c) < 32 and c not in "\t\n\r") or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000
+
+    def bad(c):
+        return (ord(c) < 32 and c not in "\t\n\r") or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000
+
     return "".join("\ufffd" if bad(char) else char for char in text)
 
 

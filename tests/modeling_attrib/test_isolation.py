@@ -1,4 +1,4 @@
-"""Explaining leaves nothing behind: on the model, in its training, in other models, in other threads, in random state."""
+"""Explaining leaves nothing behind: on the model, in training, in other models and threads, in random state."""
 
 import gc
 import random
@@ -89,10 +89,12 @@ def assert_same_step(first, second):
     assert not different
 
 
-# The model itself -----------------------------------------------------------------------------------------------
+# The model itself -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad], ids=lambda mode: mode.__name__)
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, torch.enable_grad], ids=lambda mode: mode.__name__
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_stays_on_the_model(method, mode):
     model = build("bert")
@@ -153,7 +155,7 @@ def test_no_graph_outlives_the_explanation():
     assert alive() == before
 
 
-# Training ---------------------------------------------------------------------------------------------------------
+# Training ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("adjustment", ["none", "attribution"])
@@ -187,7 +189,7 @@ def test_random_state_is_untouched(method):
     assert random.getstate() == states[1]
 
 
-# Other models and threads -----------------------------------------------------------------------------------------
+# Other models and threads -----------------------------------------------------------------------------------
 
 
 class Repeat(threading.Thread):

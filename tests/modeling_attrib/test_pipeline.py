@@ -1,5 +1,6 @@
 """The pipeline: the stock result to the digit, words that are the text's own, nothing lost."""
 
+import itertools
 import random
 import threading
 
@@ -35,9 +36,7 @@ def build(minilm_folder: str, seed: int = 0, **config: object) -> AttribTextClas
     torch.manual_seed(seed)
     backbone = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
     names = dict(enumerate(LABELS))
-    config = AttribConfig(
-        backbone_config=backbone, id2label=names, label2id={v: k for k, v in names.items()}, **config
-    )
+    config = AttribConfig(backbone_config=backbone, id2label=names, label2id={v: k for k, v in names.items()}, **config)
     model = AttribForSequenceClassification(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -111,7 +110,7 @@ def test_words_are_the_texts_own_and_scores_add_up(pipe, text, aggregation):
     for entry in result["attributions"]:
         assert text[entry["start"] : entry["end"]] == entry["word"]
     ends = [(entry["start"], entry["end"]) for entry in result["attributions"] if not entry.get("special")]
-    assert all(before[1] <= after[0] for before, after in zip(ends, ends[1:]))
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(ends))
     words = [entry for entry in result["attributions"] if not entry.get("special")]
     clean = text.replace("\ud800", "\ufffd").replace("\udfff", "\ufffd")
     logit = logits_of(pipe, clean)[LABELS.index(result["label"])].item()
@@ -272,3 +271,21 @@ def test_two_threads_with_two_methods(pipe):
     for thread in threads:
         thread.join()
     assert together == alone
+
+
+def test_threads_that_share_a_tokenizer_do_not_cut_each_others_texts(pipe):
+    short, long = "Oil falls", "stocks rise again " * 250
+    expected = {text: pipe(text)[0] for text in (short, long)}
+    answers: dict[str, list] = {short: [], long: []}
+
+    def work(text: str) -> None:
+        answers[text] += [pipe(text)[0] for _ in range(8)]
+
+    threads = [threading.Thread(target=work, args=(text,)) for text in (short, long, short, long)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for text, results in answers.items():
+        assert len(results) == 16
+        assert all(result == expected[text] for result in results)

@@ -4,7 +4,18 @@ import math
 
 import pytest
 import torch
-from architectures import ACTIVATIONS, ARCHITECTURES, LABELS, LAYERS, POST_NORM, RULES, build, with_kernels, zero_biases
+from architectures import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    LABELS,
+    LAYERS,
+    POST_NORM,
+    RULES,
+    SIZE,
+    build,
+    with_kernels,
+    zero_biases,
+)
 from architectures import batch as make_batch
 from torch import nn
 from transformers import AttentionInterface, BertConfig
@@ -22,7 +33,7 @@ def explain(model, inputs=None, **arguments):
     return model(**(inputs or make_batch()), output_attributions=True, **arguments)
 
 
-# Conservation ---------------------------------------------------------------------------------------------------
+# Conservation -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "kernel"), case([*POST_NORM, *ACTIVATIONS, "modernbert", "t5", "t5-gated"]))
@@ -172,7 +183,7 @@ def test_the_residual_of_lrp_is_what_the_biases_hold(pooling):
             torch.testing.assert_close(output.attribution_residual[row, label], held, rtol=0, atol=1e-10)
 
 
-# Forward values -------------------------------------------------------------------------------------------------
+# Forward values ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "kernel"), case(ARCHITECTURES))
@@ -185,13 +196,11 @@ def test_rules_leave_every_bit_of_the_logits(name, kernel, dtype):
     assert not changed
 
 
-# Rules that meet nothing ----------------------------------------------------------------------------------------
+# Rules that meet nothing ------------------------------------------------------------------------------------
 
 
 def test_an_activation_without_a_rule_is_named():
-    config = BertConfig(
-        vocab_size=120, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, hidden_act="mish"
-    )
+    config = BertConfig(**SIZE, hidden_act="mish")
     model = AttribForSequenceClassification(AttribConfig(backbone_config=config)).eval()
     for method in ("lrp", "attn_lrp"):
         with pytest.raises(ValueError, match=r"encoder\.layer\.0\.intermediate\.intermediate_act_fn.*Mish"):

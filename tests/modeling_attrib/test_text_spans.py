@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from modeling_attrib.text_spans import aggregate, sentence_spans, sum_scores, word_spans
 
+
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 SCOTLAND = "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 
@@ -231,7 +232,7 @@ def test_scores_beyond_floats_do_not_raise():
 
 
 def test_errors_name_what_is_wrong():
-    with pytest.raises(ValueError, match="'line'.*word, token, sentence"):
+    with pytest.raises(ValueError, match=r"'line'.*word, token, sentence"):
         aggregate("a", [(0, 1)], [1.0], "line")
     with pytest.raises(ValueError, match="2 offsets for 1 scores"):
         aggregate("a", [(0, 1), (0, 1)], [1.0], "word")
@@ -430,14 +431,18 @@ def test_byte_level_emoji_is_one_word_with_all_its_pieces():
 @pytest.mark.parametrize(
     "text",
     [
-        "word, " * 40_000,
-        "a" * 200_000,
-        "1.1" * 60_000,
-        "U.S. " * 30_000,
-        "." * 40_000,
-        "👩\u200d" * 60_000,
-    ]
-    + ["! ) " * 40_000, "\n" * 40_000, " " * 40_000, ('."' + " " * 3) * 30_000, "1. " * 40_000],
+        "word, " * 40000,
+        "a" * 200000,
+        "1.1" * 60000,
+        "U.S. " * 30000,
+        "." * 40000,
+        "👩\u200d" * 60000,
+        "! ) " * 40000,
+        "\n" * 40000,
+        " " * 40000,
+        ('."' + " " * 3) * 30000,
+        "1. " * 40000,
+    ],
     ids=lambda text: repr(text[:6]),
 )
 def test_time_is_linear(text):
