@@ -32,8 +32,10 @@ def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
         axes.plot(*zip(*points) if points else ([], []), color=colour, marker="o", markersize=3, linewidth=1.6)
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_xlabel("step")
+        axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+    right.set_ylim(top=1)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -53,6 +53,18 @@ def test_without_biases_lrp_sums_to_every_logit_of_a_decoder(name, kernel):
     torch.testing.assert_close(output.attributions.sum(dim=-1), output.logits, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["bert", *ACTIVATIONS])
+def test_activations_near_zero_keep_their_share(name):
+    model = build(name)
+    zero_biases(model)
+    with torch.no_grad():
+        for layer in model.backbone.encoder.layer:  # u is about a millionth, where f(u)/u as written would lose digits
+            layer.intermediate.dense.weight.mul_(1e-6)
+            layer.output.dense.weight.mul_(1e6)
+    output = explain(model, attribution_method="lrp", attribution_target="all")
+    torch.testing.assert_close(output.attributions.sum(dim=-1), output.logits, rtol=1e-9, atol=0)
+
+
 def test_ordinary_gradients_do_not_conserve():
     """The conservation tests can fail: without the rules the sums are far from the logits."""
     model = build("bert", "sdpa")
