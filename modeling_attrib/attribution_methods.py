@@ -64,6 +64,8 @@ class AttributionRequest:
 
 def _label_indices(value: int | torch.Tensor, logits: torch.Tensor, name: str) -> torch.Tensor:
     batch, labels = logits.shape
+    if isinstance(value, str):
+        raise ValueError(f"{name}={value!r}: use a label index or a tensor of them.")
     indices = torch.as_tensor(value, device=logits.device).clone()  # autograd refuses inference-mode tensors
     if indices.is_floating_point() or indices.dtype == torch.bool:
         raise ValueError(f"{name} holds label indices, not {indices.dtype}.")

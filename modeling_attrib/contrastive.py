@@ -4,6 +4,11 @@ import torch
 from torch.nn import functional as F
 
 
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Half precision widened, for softmax and logarithms; float64 stays what it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
     """Khosla et al. 2020, Supervised Contrastive Learning, eq. 2, over one batch.
 
@@ -15,7 +20,7 @@ def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, te
     Returns:
         A scalar: the mean over texts that have another text of their label in the batch; 0 if none has.
     """
-    features = F.normalize(features.float(), dim=-1)
+    features = F.normalize(at_least_float32(features), dim=-1)
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
     similarity = (features @ features.T / temperature).masked_fill(itself, -torch.inf)
     log_probability = similarity.log_softmax(dim=-1).masked_fill(itself, 0.0)

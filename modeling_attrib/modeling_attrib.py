@@ -17,7 +17,7 @@ from .attention_records import AttentionRecorder
 from .attribution_methods import AttributionRequest, Inputs, get_attribution_method
 from .backbone_parts import find_parts, is_causal
 from .configuration_attrib import AttribConfig
-from .contrastive import supervised_contrastive_loss
+from .contrastive import at_least_float32, supervised_contrastive_loss
 from .propagation_methods import lrp as _lrp  # noqa: F401  (fills the registry)
 from .taps import Taps
 
@@ -175,10 +175,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             (asked or (labels is None and not self.training)) if output_attributions is None else output_attributions
         )
         loss, logits, explanation = None, None, {}
-        if labels is not None or torch.is_grad_enabled() or not explain:
+        if not len(inputs["attention_mask"]):
+            logits, explanation = self._answer_no_texts(inputs, explain, attribution_target == "all")
+        elif labels is not None or torch.is_grad_enabled() or not explain:
             features, logits = self._read(*self._encode_and_weigh(inputs))
             loss = None if labels is None else self._loss(features, logits, labels)
-        if explain:
+        if explain and not explanation:
             request = AttributionRequest(attribution_target, attribution_contrast)
             own_logits, explanation = self._explain(inputs, request, attribution_method, attribution_options)
             logits = own_logits if logits is None else logits
@@ -234,9 +236,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     def _encode_and_weigh(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
         """Token states (batch, tokens, width) and how much the head reads of each (batch, tokens)."""
-        pooling = self._pooling_weights(inputs["attention_mask"])
         if self.adjusted_norm is None:
-            return self._encode(inputs), pooling
+            return self._encode(inputs), self._pooling_weights(inputs["attention_mask"])
         # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
         config = self.config
         training = torch.is_grad_enabled()
@@ -247,6 +248,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             tap = Taps(list(find_parts(self.backbone).layers))
             with AttentionRecorder(explicit=through_alpha) as recorder, tap:
                 hidden = self._encode(inputs)
+            pooling = self._pooling_weights(inputs["attention_mask"])
             first_logits = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling)))
             states = [tap.values[layer] for layer in layers]
             gradients = torch.autograd.grad(
@@ -259,7 +261,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                     combine_attention_and_gradient(records[layer], gradient, state, mask)
                     for layer, gradient, state in zip(layers, gradients, states)
                 )
-                scores = alpha.float() / config.feature_adjustment_temperature
+                scores = at_least_float32(alpha) / config.feature_adjustment_temperature
                 weights = scores.masked_fill(~mask.bool(), -torch.inf).softmax(dim=-1).nan_to_num().to(hidden.dtype)
         return (hidden, weights) if training else (hidden.detach(), weights.detach())
 
@@ -297,6 +299,20 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             scores, target, residual = scores.squeeze(1), target.squeeze(1), residual.squeeze(1)
         return logits, {"attributions": scores, "attribution_target": target, "attribution_residual": residual}
 
+    def _answer_no_texts(
+        self, inputs: Inputs, explain: bool, every_label: bool
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Logits and explanation of an empty batch, which encoders cannot reshape."""
+        logits = self.classifier.weight.new_zeros(0, self.num_labels)
+        if not explain:
+            return logits, {}
+        rows = (0, self.num_labels) if every_label else (0,)
+        return logits, {
+            "attributions": logits.new_zeros(*rows, inputs["attention_mask"].shape[1]),
+            "attribution_target": torch.zeros(rows, dtype=torch.long, device=logits.device),
+            "attribution_residual": logits.new_zeros(rows),
+        }
+
     def _loss(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Task loss of the configuration's problem type (eq. 6 for single labels), plus the contrastive term."""
         if self.config.problem_type is None:
@@ -312,7 +328,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).view_as(logits.squeeze(-1)))
         if self.config.problem_type == "multi_label_classification":
             return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-        loss = F.cross_entropy(logits.float(), labels.long().view(-1))
+        loss = F.cross_entropy(at_least_float32(logits), labels.long().view(-1))
         if self.config.contrastive_weight:
             contrast = supervised_contrastive_loss(features, labels.view(-1), self.config.contrastive_temperature)
             loss = loss + self.config.contrastive_weight * contrast

@@ -207,14 +207,17 @@ class PropagationRules(TorchFunctionMode):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
         *args: Any,
         **kw: Any,
     ) -> torch.Tensor:
         self._attention_seen += 1
+        # A mask that asks for a gradient (T5's position bias) would switch to another kernel, with other rounding.
+        mask = None if attn_mask is None else attn_mask.detach()
         if self._attention == "frozen":
-            return func(query.detach(), key.detach(), value, *args, **kw)
+            return func(query.detach(), key.detach(), value, mask, *args, **kw)
         # Half at A·V for both factors; the half that goes to A is halved again at Q·K.
-        output = func(rescale_gradient(query, 0.5), rescale_gradient(key, 0.5), value, *args, **kw)
+        output = func(rescale_gradient(query, 0.5), rescale_gradient(key, 0.5), value, mask, *args, **kw)
         return rescale_gradient(output, 0.5)
 
     def _softmax(self, func: Callable[..., Any], scores: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
