@@ -53,5 +53,5 @@ format: venv ## mend style and formatting
 bench: venv ## time explanations beside plain forward passes
 	$(RUN) benchmarks/speed.py $(ARGS)
 
-clean: ## remove the virtual environments and outputs
-	rm -rf $(VENV) $(OLDEST) outputs
+clean: ## remove the virtual environments (trained models in outputs/ stay)
+	rm -rf $(VENV) $(OLDEST)

@@ -26,6 +26,16 @@ def evidence_average_precision(attributions: list[dict[str, Any]], evidence: lis
     return float(average_precision_score(relevant, [a["score"] for a in attributions]))
 
 
+def has_evidence(rows: Dataset) -> bool:
+    """Whether rows carry known evidence: a column `evidence` of [start, end] pairs."""
+    if "evidence" not in rows.column_names or not len(rows):
+        return False
+    spans = rows[0]["evidence"]
+    return isinstance(spans, list) and all(
+        isinstance(span, list) and len(span) == 2 and all(isinstance(place, int) for place in span) for span in spans
+    )
+
+
 def compare_methods(
     pipe: AttribTextClassificationPipeline, rows: Dataset, text: str, label: str, methods: list[str]
 ) -> dict[str, float]:
@@ -37,7 +47,7 @@ def compare_methods(
     precisions: dict[str, list[float]] = {method: [] for method in methods}
     for index, name in tqdm(names.items(), desc="grading explanations", leave=False):
         texts = [row for row in rows if row[label] == index]
-        for method in methods:
+        for method in methods if texts else []:
             results = pipe([row[text] for row in texts], method=method, target=name, batch_size=16)
             precisions[method] += [
                 evidence_average_precision(result["attributions"], row["evidence"])

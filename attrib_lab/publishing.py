@@ -15,6 +15,8 @@ from .bundles import assemble_bundle, is_earlier_bundle, load_trained_model
 from .errors import UserError, first_line
 
 
+# What an earlier version may have left in the repository, and would be loaded together with the proven files.
+_STALE = ["*.py", "*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 COMMIT_MESSAGE = "Classifier that returns attributions: weights, tokenizer, code and card"
 
 
@@ -119,7 +121,7 @@ def _upload(api: HfApi, bundle: Path, repo_id: str, private: bool) -> str:
         # An existing repository keeps its visibility, whatever create_repo was asked for.
         if private and not api.model_info(repo_id).private:
             raise UserError(f"{repo_id} exists and is public, so nothing was uploaded; drop --private to do so.")
-        api.upload_folder(repo_id=repo_id, folder_path=bundle, commit_message=COMMIT_MESSAGE)
+        api.upload_folder(repo_id=repo_id, folder_path=bundle, commit_message=COMMIT_MESSAGE, delete_patterns=_STALE)
     return str(address)
 
 

@@ -47,7 +47,8 @@ class DataSection:
         text, text_pair, label: column names.
         labels: label names in the order of their indices; otherwise taken from the data.
         train_rows, test_rows: use that many rows only, drawn with the seed.
-        decontaminate: training rows that share a value of one of these columns with a test row are dropped.
+        decontaminate: training rows that share a value of one of these columns with a test or validation row are
+            dropped.
         explained_examples: how many test rows `explanations.html` shows.
     """
 
@@ -120,12 +121,13 @@ def load_recipe(name: str, overrides: list[str] = ()) -> Recipe:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(_TOP)}.")
+    for section in _SECTIONS:
+        content[section] = content.get(section) or {}
+        if not isinstance(content[section], dict):
+            raise UserError(f"{path}: {section!r} is a mapping.")
     for key, value in parse_overrides(overrides):
         section, key = _locate(key)
-        if section is None:
-            content[key] = value
-        else:
-            content[section] = (content.get(section) or {}) | {key: value}
+        (content if section is None else content[section])[key] = value
     content.setdefault("output_dir", f"outputs/{path.stem}")
     return _build(content, str(path))
 
@@ -170,13 +172,22 @@ def _locate(key: str) -> tuple[str | None, str]:
 def _build(content: dict[str, Any], where: str) -> Recipe:
     _check_keys(content, _TOP, where)
     for section, known in _SECTIONS.items():
-        content[section] = content.get(section) or {}
-        if not isinstance(content[section], dict):
-            raise UserError(f"{where}: {section!r} is a mapping.")
         _check_keys(content[section], known, f"{where}, section {section!r}")
     model, data = content["model"], content["data"]
-    if isinstance(data.get("decontaminate"), str):
-        data["decontaminate"] = [column.strip() for column in data["decontaminate"].split(",")]
+    for key in ("decontaminate", "labels"):  # on the command line: --labels World,Sports
+        if isinstance(data.get(key), str):
+            data[key] = [part.strip() for part in data[key].split(",")]
+    data["decontaminate"] = data.get("decontaminate") or []
+    if data.get("labels"):
+        data["labels"] = [str(name) for name in data["labels"]] if isinstance(data["labels"], list) else data["labels"]
+    for section, cls in (("model", ModelSection), ("data", DataSection)):
+        _check_types(content[section], cls, where)
+    if not isinstance(content.get("seed", 0), int):
+        raise UserError(f"{where}: seed is a whole number, not {content['seed']!r}.")
+    if data.get("labels") and len(set(data["labels"])) < len(data["labels"]):
+        raise UserError(f"{where}: data.labels names a label twice.")
+    if not 0 < data.get("validation_fraction", 0.5) < 1:
+        raise UserError(f"{where}: data.validation_fraction is between 0 and 1.")
     recipe = Recipe(
         output_dir=str(content["output_dir"]),
         seed=content.get("seed", 0),
@@ -190,6 +201,21 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
     if not recipe.data.train:
         raise UserError(f"{where}: data.train is missing: name a Hub dataset, a file or newswire:COUNT.")
     return recipe
+
+
+_KINDS = {"str": str, "int": int, "float": (int, float), "list[str]": list}
+
+
+def _check_types(values: dict[str, Any], section: type, where: str) -> None:
+    for entry in fields(section):
+        kinds = str(getattr(entry.type, "__name__", entry.type) if isinstance(entry.type, type) else entry.type)
+        names = [name.strip() for name in kinds.split("|")]
+        value = values.get(entry.name, entry.default)
+        if entry.name not in values or (value is None and "None" in names) or names[0] not in _KINDS:
+            continue
+        if not isinstance(value, _KINDS[names[0]]) or isinstance(value, bool):
+            wanted = {"str": "a word", "int": "a whole number", "float": "a number", "list[str]": "a list"}[names[0]]
+            raise UserError(f"{where}: {entry.name} is {wanted}, not {value!r}.")
 
 
 def _check_keys(mapping: dict[str, Any], known: list[str], where: str) -> None:

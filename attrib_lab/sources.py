@@ -39,12 +39,14 @@ def load_splits(section: DataSection, seed: int) -> Splits:
     for name, rows in given.items():
         if rows is not None:
             _check_columns(rows, section, name)
-    labels = section.labels or _label_names(given, section.label)
+    labels = section.labels or _label_names(train, section.label)
     encoded = {n: None if rows is None else _encode(rows, section, labels, n) for n, rows in given.items()}
     train, validation, test = encoded["train"], encoded["validation"], encoded["test"]
     if test is not None:
-        train = _decontaminate(train, test, section.decontaminate)
+        train = _decontaminate(train, test, section.decontaminate, "test")
         test = _draw(test, section.test_rows, seed)
+    if validation is not None:
+        train = _decontaminate(train, validation, section.decontaminate, "validation")
     train = _draw(train, section.train_rows, seed)
     if validation is None:
         held_out = max(1, round(len(train) * section.validation_fraction))
@@ -98,15 +100,23 @@ def _check_columns(rows: Dataset, section: DataSection, split: str) -> None:
         raise UserError(f"the {split} data has no rows.")
 
 
-def _label_names(splits: dict[str, Dataset | None], column: str) -> list[str]:
+def _plain(value: Any) -> Any:
+    """A label as its file meant it: one empty cell turns a column of whole numbers into 1.0, 2.0 ..."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or value != value  # NaN is not itself
+
+
+def _label_names(train: Dataset, column: str) -> list[str]:
     """Names from a ClassLabel column, else the sorted distinct values of the training data."""
-    train = splits["train"]
     names = getattr(train.features[column], "names", None)
     if names:
         return list(names)
-    values = {value for value in train[column] if value is not None and value != ""}
+    values = {_plain(value) for value in train[column] if not _is_missing(value)}
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return [str(index) for index in range(max(values, default=-1) + 1)]
+        return [str(value) for value in sorted(values)]
     return sorted(str(value) for value in values)
 
 
@@ -115,14 +125,20 @@ def _encode(rows: Dataset, section: DataSection, labels: list[str], split: str) 
     if len(labels) < 2:
         raise UserError(f"the data has {len(labels)} label; a classifier needs two at least.")
     index = {name: position for position, name in enumerate(labels)}
+    # A source that names its own classes is read by name where the names agree, whatever their order there.
+    own_names = getattr(rows.features[section.label], "names", None) or []
+    by_name = set(own_names) == set(labels)
 
     def encode(value: Any) -> int | None:
-        if value is None or value == "":
+        if _is_missing(value):
             return None
-        if isinstance(value, int) and not isinstance(value, bool) and str(value) not in index:
-            if 0 <= value < len(labels):
-                return value
-        elif str(value) in index:
+        value = _plain(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            if by_name and 0 <= value < len(own_names):
+                return index[own_names[value]]
+            if str(value) not in index and (section.labels or own_names) and 0 <= value < len(labels):
+                return value  # the recipe's names are in the order of the numbers
+        if str(value) in index:
             return index[str(value)]
         raise UserError(
             f"the {split} data has the label {value!r}, which is none of {', '.join(labels)}."
@@ -138,15 +154,15 @@ def _encode(rows: Dataset, section: DataSection, labels: list[str], split: str) 
     return rows.add_column(section.label, [encoded[i] for i in keep])
 
 
-def _decontaminate(train: Dataset, test: Dataset, columns: list[str]) -> Dataset:
+def _decontaminate(train: Dataset, test: Dataset, columns: list[str], split: str) -> Dataset:
     seen_again: set[int] = set()
     for column in columns:
         if column not in test.column_names:
-            raise UserError(f"the test data has no column {column!r} to compare the training rows by.")
+            raise UserError(f"the {split} data has no column {column!r} to compare the training rows by.")
         in_test = {value for value in test[column] if value}
         seen_again |= {i for i, value in enumerate(train[column]) if value in in_test}
     if seen_again:
-        print(f"train: {len(seen_again)} rows occur in the test data ({', '.join(columns)}) and are left out.")
+        print(f"train: {len(seen_again)} rows occur in the {split} data ({', '.join(columns)}) and are left out.")
     return train.select([i for i in range(len(train)) if i not in seen_again]) if seen_again else train
 
 

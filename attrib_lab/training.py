@@ -1,6 +1,7 @@
 """From a recipe to a trained model folder, with the HF Trainer."""
 
 import json
+import os
 import platform
 import shutil
 import time
@@ -27,10 +28,11 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
+from modeling_attrib.pipeline_attrib import token_limit
 
 from .backbones import resolve_backbone
-from .errors import UserError
-from .plausibility import compare_methods
+from .errors import UserError, first_line
+from .plausibility import compare_methods, has_evidence
 from .recipes import Recipe
 from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
 from .sources import Splits, load_splits
@@ -69,12 +71,20 @@ def train(recipe: Recipe) -> Path:
     set_seed(recipe.seed)
     splits = load_splits(recipe.data, recipe.seed)
     source = resolve_backbone(recipe.model.backbone)
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise UserError(f"backbone {recipe.model.backbone!r} has no tokenizer: {first_line(error)}") from None
     model = build_model(recipe, source, splits.labels)
+    longest = token_limit(model, tokenizer)
+    if not 0 < recipe.model.max_length <= longest:
+        raise UserError(f"model.max_length={recipe.model.max_length}: this backbone reads 1 to {longest} tokens.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     arguments = _training_arguments(recipe, folder, model)
     trainer = _trainer(recipe, model, tokenizer, splits, arguments)
+    if trainer.is_world_process_zero():
+        _note_running_recipe(folder, recipe)
     started = time.time()
     result = trainer.train(resume_from_checkpoint=checkpoint)
     metrics = {"train_loss": result.training_loss, "train_seconds": round(time.time() - started, 1)}
@@ -105,13 +115,13 @@ def build_model(recipe: Recipe, source: str, labels: list[str]) -> AttribForSequ
             label2id={name: index for index, name in enumerate(labels)},
             **recipe.model.config,
         )
-    except (ValueError, TypeError) as error:
-        raise UserError(f"model: {error}") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"model: {first_line(error)}") from None
 
 
 def _prepare_folder(folder: Path, recipe: Recipe) -> str | None:
-    """Make the folder; the checkpoint to go on from, if an unfinished run of this recipe left one."""
-    checkpoints, recipe_file = folder / CHECKPOINTS, folder / RECIPE_FILE
+    """The checkpoint to go on from, if an unfinished run of this recipe left one."""
+    checkpoints, recipe_file = folder / CHECKPOINTS, folder / CHECKPOINTS / RECIPE_FILE
     checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
     if checkpoint and recipe_file.is_file():
         before = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
@@ -121,9 +131,14 @@ def _prepare_folder(folder: Path, recipe: Recipe) -> str | None:
                 f"{checkpoints} to start afresh."
             )
         print(f"going on from {checkpoint}")
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe_file.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
     return checkpoint
+
+
+def _note_running_recipe(folder: Path, recipe: Recipe) -> None:
+    """Beside the checkpoints: a finished model in the folder keeps its own recipe until this run has finished too."""
+    checkpoints = folder / CHECKPOINTS
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    (checkpoints / RECIPE_FILE).write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
 
 
 def _training_arguments(recipe: Recipe, folder: Path, model: AttribForSequenceClassification) -> TrainingArguments:
@@ -234,6 +249,7 @@ def _save(
     }
     metrics["history"] = trainer.state.log_history
     _write_metrics(folder, metrics)
+    os.replace(folder / CHECKPOINTS / RECIPE_FILE, folder / RECIPE_FILE)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
@@ -257,7 +273,7 @@ def _report(
     )
     data = recipe.data
     chosen = choose_examples(np.array(rows[data.label]), predictions, data.explained_examples, recipe.seed)
-    if "evidence" in rows.column_names:
+    if has_evidence(rows):
         methods = [pipe.model.config.attribution_method, "attention_last", "random"]
         metrics["evidence_average_precision"] = compare_methods(pipe, rows, data.text, data.label, methods)
         _write_metrics(folder, metrics)

@@ -5,7 +5,7 @@ import torch
 from .attention_records import AttentionRecord, AttentionRecorder
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
-from .taps import Taps
+from .taps import Taps, check_states
 
 
 ORIENTATIONS = ("key", "query")
@@ -91,6 +91,7 @@ def attention_gradient(
     with AttentionRecorder() as recorder, Taps(list(stack)) as tap:
         logits = classifier.classify(inputs, weights)
     records = recorder.layers(classifier.num_layers)
+    check_states(tap.values, inputs)
     hidden = [tap.values[index] for index in indices]
     objective = request.objective(logits)
     scores = []

@@ -33,12 +33,13 @@ class AttentionRecord:
             return self.probabilities
         scale = 1.0 / math.sqrt(self.query.shape[-1]) if self.scale is None else self.scale
         scores = (self.query @ self.key.transpose(-1, -2)) * scale
+        lowest = torch.finfo(scores.dtype).min  # not -inf: a padding row that sees nothing would become NaN
         if self.is_causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores = scores.masked_fill(later, -math.inf)
+            scores = scores.masked_fill(later, lowest)
         if self.mask is not None:
             allowed = self.mask.dtype == torch.bool
-            scores = scores.masked_fill(~self.mask, -math.inf) if allowed else scores + self.mask
+            scores = scores.masked_fill(~self.mask, lowest) if allowed else scores + self.mask
         return scores.softmax(dim=-1)
 
     def attend(self, values: torch.Tensor) -> torch.Tensor:

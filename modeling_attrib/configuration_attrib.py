@@ -82,6 +82,8 @@ class AttribConfig(PretrainedConfig):
         # loadable by every Auto class: so the maps are always ours, whatever the loaded file said.
         kwargs.pop("auto_map", None)
         kwargs.pop("custom_pipelines", None)
+        if kwargs.get("id2label") and not kwargs.get("label2id"):
+            kwargs["label2id"] = {name: int(index) for index, name in kwargs["id2label"].items()}
         super().__init__(**kwargs)
         self.auto_map = {
             "AutoConfig": "configuration_attrib.AttribConfig",

@@ -86,7 +86,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         if overlap is not None:
             preprocess["overlap"] = overlap
         top_k = stock.get("top_k", 1)
-        if top_k is None or top_k != 1:
+        if top_k is None or top_k != 1 or stock.get("return_all_scores"):
             forward["every_label"] = True
         return preprocess, forward, postprocess
 
@@ -122,7 +122,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
     def _encode(self, texts: list[str], overlap: int, arguments: dict[str, Any]) -> list[dict[str, Any]]:
         # U+FFFD takes one character's place, so offsets still point into the original text.
         clean = [_LONE_SURROGATE.sub("\ufffd", text) for text in texts]
-        limit = self._token_limit()
+        limit = token_limit(self.model, self.tokenizer)
         options = {"return_offsets_mapping": True, "verbose": False, "truncation": False} | arguments
         options.pop("return_tensors", None)
         encoded = self._tokenize(clean, options)
@@ -184,6 +184,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
             "offsets": [tuple(offset) for offset in column("offset_mapping")],
             "sequences": sequences,
             "positions": positions,
+            "real": [bool(real) for real in column("attention_mask")],
         }
 
     def _placeholder(self) -> dict[str, Any]:
@@ -197,16 +198,8 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
             "offsets": [(0, 0)],
             "sequences": [None],
             "positions": [0],
+            "real": [True],
         }
-
-    def _token_limit(self) -> int:
-        """Longest input in tokens: the tokenizer's limit and the model's position table, whichever is less."""
-        config = self.model.config.get_text_config()
-        limits = [self.tokenizer.model_max_length]
-        if getattr(config, "max_position_embeddings", None):
-            reserved = _reserved_positions(self.model.backbone)
-            limits.append(config.max_position_embeddings - reserved)
-        return min([limit for limit in limits if 0 < limit < _NO_LIMIT], default=_NO_LIMIT)
 
     # Windows -> logits and scores ------------------------------------------------------------------------------
 
@@ -278,18 +271,12 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         for share, output in zip(shares, outputs):
             column = output["explained"][0].tolist().index(label)
             residual += share * output["residuals"][0, column].item()
-            scores, ids = output["scores"][0, column].tolist(), output["input_ids"][0].tolist()
-            real = output["attention_mask"][0].tolist()
-            for place, (offset, sequence, position) in enumerate(
-                zip(output["offsets"], output["sequences"], output["positions"])
-            ):
-                if not real[place]:
-                    continue
+            for offset, sequence, position, token, score in _real_tokens(output, column):
                 if sequence is None:
-                    special_score += share * scores[place]
-                    specials.setdefault(position, [ids[place], 0.0])[1] += share * scores[place]
+                    special_score += share * score
+                    specials.setdefault(position, [token, 0.0])[1] += share * score
                 else:
-                    tokens.setdefault((sequence, position), [offset, ids[place], 0.0])[2] += share * scores[place]
+                    tokens.setdefault((sequence, position), [offset, token, 0.0])[2] += share * score
         entries: list[dict[str, Any]] = []
         texts = outputs[0]["texts"]
         for sequence, text in enumerate(texts):
@@ -341,6 +328,15 @@ def _texts_of(inputs: Any) -> list[str]:
     return texts
 
 
+def token_limit(model: Any, tokenizer: Any) -> int:
+    """Longest input in tokens: the tokenizer's limit and the model's position table, whichever is less."""
+    config = model.config.get_text_config()
+    limits = [tokenizer.model_max_length]
+    if getattr(config, "max_position_embeddings", None):
+        limits.append(config.max_position_embeddings - _reserved_positions(model.backbone))
+    return min([limit for limit in limits if 0 < limit < _NO_LIMIT], default=_NO_LIMIT)
+
+
 def _reserved_positions(backbone: torch.nn.Module) -> int:
     """Positions that RoBERTa-likes never give to a token: their numbering starts behind the padding index."""
     for module in backbone.modules():
@@ -348,6 +344,23 @@ def _reserved_positions(backbone: torch.nn.Module) -> int:
         if isinstance(table, torch.nn.Embedding):
             return 0 if table.padding_idx is None else table.padding_idx + 1
     return 0
+
+
+def _real_tokens(output: dict[str, Any], column: int) -> Iterator[tuple[tuple[int, int], int | None, int, int, float]]:
+    """(offset, text, position, token id, score) of a window's tokens, without the padding that batching added.
+
+    Offsets are as long as the window was when it was made, scores as long as the batch, padded on either side: so
+    both are reduced to real tokens, each by its own mask.
+    """
+    mask = output["attention_mask"][0].bool()
+    ids, scores = output["input_ids"][0][mask].tolist(), output["scores"][0, column][mask].tolist()
+    own = [
+        entry
+        for entry, real in zip(zip(output["offsets"], output["sequences"], output["positions"]), output["real"])
+        if real
+    ]
+    for (offset, sequence, position), token, score in zip(own, ids, scores):
+        yield offset, sequence, position, token, score
 
 
 def _window_shares(outputs: list[dict[str, Any]]) -> list[float]:

@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import BackboneParts, find_parts
 from .propagation_rules import PropagationRules
-from .taps import Taps
+from .taps import Taps, check_states
 
 
 _ALI = "Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation"
@@ -25,6 +26,20 @@ def embedding_tap(parts: BackboneParts, at_sum: bool) -> Taps:
     return Taps([parts.embedding_norm], side="input" if at_sum else "output", leaf=True)
 
 
+def _run_under_rules(
+    classifier: Classifier, inputs: Inputs, attention: str | None, norm_std: str | None, activation: str | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (batch, labels) and the embeddings (batch, tokens, width) that their graph starts at."""
+    parts = find_parts(classifier.backbone)
+    weights = classifier.token_weights(inputs)
+    rules = PropagationRules(parts, classifier.num_layers, attention, norm_std, activation)
+    with embedding_tap(parts, at_sum=norm_std is not None) as tap, rules:
+        logits = classifier.classify(inputs, weights)
+    rules.check()
+    check_states(tap.values, inputs)
+    return logits, tap.values[0]
+
+
 def propagate(
     classifier: Classifier,
     inputs: Inputs,
@@ -39,13 +54,7 @@ def propagate(
     Returns:
         logits (batch, labels) and attributions (batch, targets, tokens): one backward pass per target, one graph.
     """
-    parts = find_parts(classifier.backbone)
-    weights = classifier.token_weights(inputs)
-    rules = PropagationRules(parts, classifier.num_layers, attention, norm_std, activation)
-    with embedding_tap(parts, at_sum=norm_std is not None) as tap, rules:
-        logits = classifier.classify(inputs, weights)
-    rules.check()
-    embeddings = tap.values[0]
+    logits, embeddings = _run_under_rules(classifier, inputs, attention, norm_std, activation)
     objective = request.objective(logits)
     scores = []
     for column in range(objective.shape[1]):
@@ -55,10 +64,32 @@ def propagate(
     return logits.detach(), torch.stack(scores, dim=1).detach()
 
 
+_LRP = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
+
+
+def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
+    """How far `lrp` is from accounting for the first label's logit with tokens and biases: 0 if every part has a rule.
+
+    Under its rules the classifier is linear in embeddings and biases, so that logit = sum x·∂y/∂x + sum b·∂y/∂b. A
+    part that no rule knows (an activation written out by hand, a path around the embeddings) breaks the equation.
+
+    Returns:
+        |logit − both sums| / (|logit| + |each term|), summed over texts; needs biases that require gradients.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        logits, embeddings = _run_under_rules(classifier, inputs, **_LRP)
+        biases = [p for name, p in classifier.named_parameters() if name.endswith("bias") and p.dim() == 1]
+        logit = logits[:, 0].sum()
+        sources = [embeddings, *biases]
+        gradients = torch.autograd.grad(logit, sources, allow_unused=True)
+        terms = [(g * x).sum().item() for g, x in zip(gradients, sources) if g is not None]
+    return abs(logit.item() - sum(terms)) / (abs(logit.item()) + sum(map(abs, terms)))
+
+
 @attribution_method("lrp", paper=f"{_ALI}, with activation secants", cost=2, signed=True, conservative=True)
 def lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """AH and LN rules plus activation secants: every part is linear once frozen, so relevance is conserved."""
-    return propagate(classifier, inputs, request, attention="frozen", norm_std="frozen", activation="secant")
+    return propagate(classifier, inputs, request, **_LRP)
 
 
 @attribution_method("lrp_ah", paper=f"{_ALI}, AH rule", cost=2, signed=True)

@@ -92,8 +92,9 @@ class _FrozenStdLayerNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         rstd, *weight = ctx.saved_tensors
         scaled = gradient * weight[0] if weight else gradient
+        bias = gradient.flatten(0, -len(ctx.axes) - 1).sum(dim=0) if ctx.needs_input_grad[3] else None
         scaled = scaled - scaled.mean(dim=ctx.axes, keepdim=True)
-        return (scaled * rstd.to(scaled.dtype)).to(gradient.dtype), None, None, None, None
+        return (scaled * rstd.to(scaled.dtype)).to(gradient.dtype), None, None, bias, None
 
 
 def rescale_gradient(tensor: torch.Tensor, factor: float) -> torch.Tensor:
@@ -119,7 +120,7 @@ class PropagationRules(TorchFunctionMode):
 
     Args:
         parts: the backbone's parts, to check that every rule met the parts it is for.
-        attention_calls: how many attention products the forward pass must show, at least.
+        attention_calls: how many attention products the forward pass must show.
         attention: `"frozen"`, `"split"` or None (ordinary gradient).
         norm_std: `"frozen"` or None.
         activation: `"secant"` or None.
@@ -221,6 +222,8 @@ class PropagationRules(TorchFunctionMode):
         return rescale_gradient(output, 0.5)
 
     def _softmax(self, func: Callable[..., Any], scores: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
+        if scores.dim() != 4:  # not attention: a router of experts, say
+            return func(scores, *args, **kw)
         self._attention_seen += 1
         if self._attention == "frozen":
             return func(scores.detach(), *args, **kw)
@@ -242,6 +245,8 @@ class PropagationRules(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> torch.Tensor:
         self._norm_weights_seen.add(id(weight))
+        if input.is_cuda and torch.is_autocast_enabled("cuda"):
+            input = input.float()  # what autocast does to layer_norm there, and not to the native call below
         return _FrozenStdLayerNorm.apply(input, list(normalized_shape), weight, bias, eps)
 
     def _rms_norm(
@@ -308,7 +313,7 @@ class PropagationRules(TorchFunctionMode):
 
     def check(self) -> None:
         """Raise ValueError, naming the part, if a rule never met what it is for: a silent no-op is a wrong answer."""
-        if self._attention and self._attention_seen < self._expected_attention:
+        if self._attention and self._attention_seen != self._expected_attention:
             raise ValueError(
                 f"attention: the rule met {self._attention_seen} of {self._expected_attention} attention products. "
                 "This attention kernel hides them; load the model with attn_implementation='sdpa' or 'eager'."
@@ -328,7 +333,7 @@ class PropagationRules(TorchFunctionMode):
         hidden = [
             name
             for name, module in self._parts.norms.items()
-            if module.weight is not None and id(module.weight) not in self._norm_weights_seen
+            if getattr(module, "weight", None) is not None and id(module.weight) not in self._norm_weights_seen
         ]
         if len(hidden) > self._root_mean_squares_seen:
             raise ValueError(f"norms: the rule never met {', '.join(hidden)}.")

@@ -8,12 +8,25 @@ import torch
 from torch import nn
 
 
+def check_states(states: list[torch.Tensor], inputs: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError unless tapped states are there and laid out as (batch, tokens, width)."""
+    expected = tuple(inputs["attention_mask"].shape)
+    if not states:
+        raise ValueError("the backbone never ran the part that its token states are read at.")
+    if states[0].dim() != 3 or tuple(states[0].shape[:2]) != expected:
+        raise ValueError(
+            f"the backbone's token states have shape {tuple(states[0].shape)}; expected (batch, tokens) = {expected} "
+            "in front: attributions would land on the wrong tokens."
+        )
+
+
 class Taps:
     """Context manager that collects, in order of execution, what enters (or leaves) the given modules.
 
-    With `leaf=True` each tensor is replaced by a detached copy that requires gradient, so that the graph starts
-    there and parameters before it cost nothing. Only calls from the thread that entered the context are seen,
-    so that two threads may explain with one model; the hooks are gone when the context ends.
+    With `leaf=True` the first tensor is replaced by a detached copy that requires gradient, so that the graph starts
+    there and parameters before it cost nothing; a first tensor that needs no gradient (frozen weights) is replaced in
+    any case. Only calls from the thread that entered the context are seen, so that two threads may explain with one
+    model; the hooks are gone when the context ends.
 
     Args:
         modules: modules to tap.
@@ -58,7 +71,8 @@ class Taps:
         return self._collect(output)
 
     def _collect(self, value: torch.Tensor) -> torch.Tensor:
-        if self._leaf and not self.values:  # only where the graph starts: a shared layer comes by again
+        # Only where the graph starts: a shared layer comes by again. Behind frozen weights there is no graph yet.
+        if (self._leaf or not value.requires_grad) and not self.values:
             value = value.detach().requires_grad_()
         self.values.append(value)
         return value

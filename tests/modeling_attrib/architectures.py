@@ -74,6 +74,39 @@ PRE_NORM: dict[str, Callable[[], PretrainedConfig]] = {
     "t5-gated": lambda: T5Config(**T5_SIZE, feed_forward_proj="gated-gelu"),
     "llama": lambda: LlamaConfig(**SIZE, num_key_value_heads=2, pad_token_id=0),
 }
+# Families that nobody here has looked into, by the name of their configuration: they work, or they are refused.
+GROUPED = SIZE | {"num_key_value_heads": 2}
+GPT = {"vocab_size": 120, "n_embd": 32, "n_layer": LAYERS, "n_head": 4}
+XLM = {"vocab_size": 120, "emb_dim": 32, "n_layers": LAYERS, "n_heads": 4}
+BLOOM = {"vocab_size": 120, "hidden_size": 32, "n_layer": LAYERS, "n_head": 4}
+SIDES = ("layers", "attention_heads", "ffn_dim")
+BART = {"vocab_size": 120, "d_model": 32} | {
+    f"{side}_{part}": size for side in ("encoder", "decoder") for part, size in zip(SIDES, (LAYERS, 4, 48))
+}
+OTHERS: dict[str, dict[str, Any]] = {
+    "Bart": BART,
+    "Bloom": BLOOM,
+    "ConvBert": SIZE | {"embedding_size": 32},
+    "Ernie": SIZE,
+    "GPT2": GPT,
+    "GPTJ": GPT | {"rotary_dim": 4},
+    "GPTNeoX": SIZE,
+    "Gemma3Text": GROUPED | {"head_dim": 8},
+    "Mistral": GROUPED,
+    "MobileBert": SIZE | {"embedding_size": 32, "intra_bottleneck_size": 32},
+    "Nystromformer": SIZE,
+    "Olmo": SIZE,
+    "Olmo2": SIZE,
+    "Phi": SIZE,
+    "Qwen3": GROUPED | {"head_dim": 8},
+    "RemBert": SIZE | {"input_embedding_size": 16},
+    "RoFormer": SIZE | {"embedding_size": 32},
+    "RobertaPreLayerNorm": SIZE,
+    "SqueezeBert": SIZE | {"embedding_size": 32},
+    "UMT5": T5_SIZE,
+    "XLM": XLM,
+    "XLMRobertaXL": SIZE,
+}
 ARCHITECTURES = POST_NORM | ACTIVATIONS | PRE_NORM
 DECODERS = ("llama",)
 

@@ -82,9 +82,10 @@ def test_attention_gradient_equals_explicit_matrices(orientation, reduction, ker
 
 
 @pytest.mark.parametrize(("name", "kernel"), KERNELS)
+@pytest.mark.parametrize("lengths", [(7, 11, 9), (8, 8)], ids=["padded", "full"])  # full: masks and kernels differ
 @pytest.mark.parametrize("orientation", ["key", "query"])
-def test_attention_gradient_on_every_architecture(name, kernel, orientation):
-    model, inputs = build(name, kernel), make_batch()
+def test_attention_gradient_on_every_architecture(name, kernel, orientation, lengths):
+    model, inputs = build(name, kernel), make_batch(lengths)
     *parts, _ = explicit(name, inputs)
     actual = explain(model, inputs, "attention_gradient", orientation=orientation, layers="all")
     expected = expected_gradient_scores(*parts, inputs["attention_mask"], orientation, "grad_x_hidden", [0, 1])

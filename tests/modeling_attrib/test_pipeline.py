@@ -289,3 +289,27 @@ def test_threads_that_share_a_tokenizer_do_not_cut_each_others_texts(pipe):
     for text, results in answers.items():
         assert len(results) == 16
         assert all(result == expected[text] for result in results)
+
+
+def test_left_padding_moves_no_score(minilm_folder):
+    left = build(minilm_folder)
+    left.tokenizer.padding_side = "left"
+    right = build(minilm_folder)
+    # An encoder with absolute positions reads shifted text differently: so the positions are fixed to one place.
+    for pipe in (left, right):
+        torch.nn.init.zeros_(pipe.model.backbone.embeddings.position_embeddings.weight)
+    texts = ["stocks rise again and again after a long day", "hi there", "oil"]
+    for one, other in zip(left(texts, batch_size=3), right(texts, batch_size=3)):
+        assert [e["word"] for e in one["attributions"]] == [e["word"] for e in other["attributions"]]
+        assert [e["score"] for e in one["attributions"]] == pytest.approx(
+            [e["score"] for e in other["attributions"]], abs=1e-5
+        )
+
+
+def test_names_given_one_way_are_known_both_ways(minilm_folder):
+    torch.manual_seed(0)
+    backbone = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)
+    model = AttribForSequenceClassification(AttribConfig(backbone_config=backbone, id2label={0: "no", 1: "yes"})).eval()
+    pipe = AttribTextClassificationPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(minilm_folder))
+    assert pipe("Oil falls", target="yes")[0]["target"] == "yes"
+    assert pipe("Oil falls")[0]["label"] in ("no", "yes")

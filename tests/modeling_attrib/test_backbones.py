@@ -1,0 +1,114 @@
+"""Building on backbones: what is refused because its explanations would be wrong, and what frozen weights allow."""
+
+import pytest
+import torch
+from architectures import batch as make_batch
+from architectures import build
+from transformers import BartConfig, BartModel, BertConfig, BertModel, BloomConfig, BloomModel, XLMConfig, XLMModel
+
+from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.propagation_methods import conservation_error
+
+
+SMALL = {"vocab_size": 120}
+BLOOM = BloomConfig(**SMALL, hidden_size=32, n_layer=2, n_head=4)
+XLM = XLMConfig(n_words=120, emb_dim=32, n_layers=2, n_heads=4)
+BART = BartConfig(
+    **SMALL, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+    encoder_ffn_dim=48, decoder_ffn_dim=48,
+)  # fmt: skip
+BERT = BertConfig(**SMALL, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+
+
+def save(folder, model) -> str:
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        pytest.param(BloomModel, "leaves .* of the logit unexplained", id="bloom: an activation written out by hand"),
+        pytest.param(XLMModel, "unexplained|attention|activations|norms", id="xlm: a path around the layers' input"),
+        pytest.param(BartModel, "encoder-decoder", id="bart: the decoder reads the text too"),
+    ],
+)
+def test_a_backbone_that_lrp_would_misread_is_refused(tmp_path, model, message):
+    config = {BloomModel: BLOOM, XLMModel: XLM, BartModel: BART}[model]
+    torch.manual_seed(0)
+    folder = save(tmp_path, model(config))
+    with pytest.raises(ValueError, match=message):
+        AttribForSequenceClassification.from_backbone(folder, num_labels=3)
+
+
+def test_a_method_without_that_promise_takes_it(tmp_path):
+    torch.manual_seed(0)
+    folder = save(tmp_path, BloomModel(BLOOM))
+    model = AttribForSequenceClassification.from_backbone(folder, attribution_method="gradient_x_input")
+    with torch.no_grad():
+        assert model(**make_batch()).attributions.abs().sum() > 0
+
+
+def test_the_classifier_comes_in_evaluation_mode_and_explains(tmp_path):
+    torch.manual_seed(0)
+    model = AttribForSequenceClassification.from_backbone(save(tmp_path, BertModel(BERT)), num_labels=3)
+    assert not model.training
+    assert model(**make_batch()).attributions.shape == make_batch()["input_ids"].shape
+
+
+def test_the_encoder_of_an_earlier_classifier_is_taken(tmp_path):
+    torch.manual_seed(0)
+    first = AttribForSequenceClassification.from_backbone(save(tmp_path / "bert", BertModel(BERT)), num_labels=3)
+    first.save_pretrained(tmp_path / "first")
+    second = AttribForSequenceClassification.from_backbone(
+        str(tmp_path / "first"), num_labels=2, feature_adjustment="attribution"
+    )
+    for name, value in first.backbone.state_dict().items():
+        torch.testing.assert_close(second.backbone.state_dict()[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["bert", "deberta-v2", "modernbert", "t5", "llama"])
+def test_tokens_and_biases_account_for_the_logit(name):
+    model = build(name)
+    error = conservation_error(model, make_batch())
+    assert error < (1e-6 if name in ("t5", "llama") else 1e-12)
+    # The probe can fail: with a bias that it is not told of, the equation is off.
+    model.classifier.bias.requires_grad_(False)
+    broken = {n: p for n, p in model.named_parameters() if n == "classifier.bias"}
+    assert broken["classifier.bias"].abs().max() > 0.01
+    with pytest.raises(RuntimeError):
+        conservation_error(model, make_batch())
+
+
+@pytest.mark.parametrize("method", ["attention_gradient", "lrp", "saliency"])
+@pytest.mark.parametrize("frozen", ["all", "backbone"])
+def test_frozen_weights_change_no_explanation(method, frozen):
+    model, inputs = build("bert"), make_batch()
+    with torch.no_grad():
+        expected = model(**inputs, attribution_method=method)
+        (model if frozen == "all" else model.backbone).requires_grad_(False)
+        found = model(**inputs, attribution_method=method)
+    torch.testing.assert_close(found.attributions, expected.attributions, rtol=0, atol=1e-12)
+
+
+def test_frozen_weights_still_adjust_features():
+    model, inputs = build("bert", feature_adjustment="attribution"), make_batch()
+    with torch.no_grad():
+        expected = model(**inputs).logits
+    model.backbone.requires_grad_(False)
+    loss = model(**inputs, labels=torch.tensor([0, 1, 2])).loss
+    loss.backward()
+    assert model.classifier.weight.grad.abs().sum() > 0
+    model.requires_grad_(False)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs).logits, expected, rtol=0, atol=1e-12)
+
+
+def test_gradient_checkpointing_is_refused_where_it_would_break_the_rules():
+    model, inputs = build("bert").train(), make_batch()
+    model.gradient_checkpointing_enable()
+    with pytest.raises(ValueError, match="gradient checkpointing"):
+        model(**inputs, output_attributions=True)
+    assert model(**inputs, labels=torch.tensor([0, 1, 2])).loss.isfinite()
