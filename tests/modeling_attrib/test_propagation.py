@@ -72,6 +72,7 @@ def test_activations_near_zero_keep_their_share(name):
 def test_any_other_family_conserves_or_is_refused(family, tmp_path):
     """Wrong numbers without a word are the one thing that must not happen. (Texts of one length: ConvBert and
     Nystromformer let padding into the logits, and what padding holds is not attributed.)"""
+    torch.manual_seed(0)  # the head of the probe
     encoder = AutoModel.from_config(getattr(transformers, f"{family}Config")(**OTHERS[family]))
     randomise(encoder)
     encoder.save_pretrained(tmp_path)
