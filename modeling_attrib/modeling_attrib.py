@@ -194,7 +194,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             features, logits = self._read(*self._encode_and_weigh(inputs))
             loss = None if labels is None else self._loss(features, logits, labels)
         if explain and not explanation:
-            if self.training and getattr(self.backbone, "is_gradient_checkpointing", False):
+            if self.training and self._recomputes():
                 raise ValueError("gradient checkpointing recomputes without the rules: explain in evaluation mode.")
             if attribution_target is None and logits is not None:
                 # Dropout makes two passes differ in training: explain the label that the returned logits predict.
@@ -256,7 +256,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """Token states (batch, tokens, width) and how much the head reads of each (batch, tokens)."""
         if self.adjusted_norm is None:
             return self._encode(inputs), self._pooling_weights(inputs["attention_mask"])
-        if self.training and getattr(self.backbone, "is_gradient_checkpointing", False):
+        if self.training and self._recomputes():
             raise ValueError("feature_adjustment needs the gradients that gradient checkpointing drops: switch it off.")
         # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
         config = self.config
@@ -285,6 +285,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 scores = at_least_float32(alpha) / config.feature_adjustment_temperature
                 weights = scores.masked_fill(~mask.bool(), -torch.inf).softmax(dim=-1).nan_to_num().to(hidden.dtype)
         return (hidden, weights) if training else (hidden.detach(), weights.detach())
+
+    def _recomputes(self) -> bool:
+        """Whether gradient checkpointing is on: it runs layers again in the backward pass, outside rules and taps."""
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
 
     def _pooling_weights(self, mask: torch.Tensor) -> torch.Tensor:
         real = mask.to(self.classifier.weight.dtype)

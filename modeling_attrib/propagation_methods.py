@@ -56,10 +56,19 @@ def propagate(
     """
     logits, embeddings = _run_under_rules(classifier, inputs, attention, norm_std, activation)
     objective = request.objective(logits)
+    table = classifier.backbone.get_input_embeddings().weight
+    sources = [embeddings, table] if table.requires_grad else [embeddings]
     scores = []
     for column in range(objective.shape[1]):
         last = column == objective.shape[1] - 1
-        gradient = torch.autograd.grad(objective[:, column].sum(), embeddings, retain_graph=not last)[0]
+        gradient, *around = torch.autograd.grad(
+            objective[:, column].sum(), sources, retain_graph=not last, allow_unused=True
+        )
+        if around and around[0] is not None:
+            raise ValueError(
+                f"{type(classifier.backbone).__name__}: the text reaches the logits around the layers' input, so that "
+                "attributions would miss a part of it; this backbone is not supported."
+            )
         scores.append(gradient.norm(dim=-1) if norm_of_gradient else (gradient * embeddings).sum(dim=-1))
     return logits.detach(), torch.stack(scores, dim=1).detach()
 
@@ -68,22 +77,25 @@ _LRP = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
 
 
 def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
-    """How far `lrp` is from accounting for the first label's logit with tokens and biases: 0 if every part has a rule.
+    """How far `lrp` is from accounting for the logits with tokens and biases: 0 if every part has a rule.
 
     Under its rules the classifier is linear in embeddings and biases, so that logit = sum x·∂y/∂x + sum b·∂y/∂b. A
     part that no rule knows (an activation written out by hand, a path around the embeddings) breaks the equation.
 
     Returns:
-        |logit − both sums| / (|logit| + |each term|), summed over texts; needs biases that require gradients.
+        |logit − both sums| / (|logit| + |each term|), the worst of up to eight labels; needs biases that require
+        gradients.
     """
     with torch.inference_mode(False), torch.enable_grad():
         logits, embeddings = _run_under_rules(classifier, inputs, **_LRP)
-        biases = [p for name, p in classifier.named_parameters() if name.endswith("bias") and p.dim() == 1]
-        logit = logits[:, 0].sum()
-        sources = [embeddings, *biases]
-        gradients = torch.autograd.grad(logit, sources, allow_unused=True)
-        terms = [(g * x).sum().item() for g, x in zip(gradients, sources) if g is not None]
-    return abs(logit.item() - sum(terms)) / (abs(logit.item()) + sum(map(abs, terms)))
+        sources = [embeddings, *(p for name, p in classifier.named_parameters() if name.endswith("bias"))]
+        errors = []
+        for label in range(min(8, logits.shape[1])):
+            logit = logits[:, label].sum()
+            gradients = torch.autograd.grad(logit, sources, retain_graph=True, allow_unused=True)
+            terms = [(g * x).sum().item() for g, x in zip(gradients, sources) if g is not None]
+            errors.append(abs(logit.item() - sum(terms)) / (abs(logit.item()) + sum(map(abs, terms))))
+    return max(errors)
 
 
 @attribution_method("lrp", paper=f"{_ALI}, with activation secants", cost=2, signed=True, conservative=True)

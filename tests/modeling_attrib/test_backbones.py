@@ -51,6 +51,14 @@ def test_a_method_without_that_promise_takes_it(tmp_path):
         assert model(**make_batch()).attributions.abs().sum() > 0
 
 
+def test_a_path_around_the_embeddings_is_noticed_by_every_method(tmp_path):
+    torch.manual_seed(0)
+    folder = save(tmp_path, XLMModel(XLM))
+    model = AttribForSequenceClassification.from_backbone(folder, attribution_method="gradient_x_input")
+    with pytest.raises(ValueError, match="around the layers' input"):
+        model(**make_batch())
+
+
 def test_the_classifier_comes_in_evaluation_mode_and_explains(tmp_path):
     torch.manual_seed(0)
     model = AttribForSequenceClassification.from_backbone(save(tmp_path, BertModel(BERT)), num_labels=3)
