@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -396,8 +397,10 @@ class Hub:
     def model_info(self, repo_id: str) -> SimpleNamespace:
         return SimpleNamespace(private=not self.public)
 
-    def upload_folder(self, repo_id: str, folder_path: Path, commit_message: str) -> None:
-        self.calls.append(("upload_folder", {"repo_id": repo_id}))
+    def upload_folder(self, repo_id: str, folder_path: Path, commit_message: str, delete_patterns: list[str]) -> None:
+        # What an earlier version left: code, weights and tokenizer files go, what the owner added stays.
+        stale = {name for name in ("old.py", "vocab.txt", "photo.png") for p in delete_patterns if fnmatch(name, p)}
+        self.calls.append(("upload_folder", {"repo_id": repo_id, "deleted": stale}))
         self.received = {file.name: file.read_bytes() for file in Path(folder_path).rglob("*")}
 
 
@@ -407,7 +410,7 @@ def test_upload_sends_the_very_bundle_that_output_writes(model_dir, published, c
     publish(model_dir, REPO_ID, private=True, license_id="apache-2.0", language="en", api=hub)
     assert hub.calls == [
         ("create_repo", {"repo_id": REPO_ID, "private": True, "exist_ok": True}),
-        ("upload_folder", {"repo_id": REPO_ID}),
+        ("upload_folder", {"repo_id": REPO_ID, "deleted": {"old.py", "vocab.txt"}}),
     ]
     assert hub.received == {file.name: file.read_bytes() for file in published.folder.iterdir()}
     assert capsys.readouterr().out.endswith(f"uploaded to https://hub.example/{REPO_ID}\n")
