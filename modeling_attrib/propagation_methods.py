@@ -1,5 +1,6 @@
 """Attribution by one backward pass: gradient methods and conservative propagation (the LRP family)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,20 @@ def _run_under_rules(
     return logits, tap.values[0]
 
 
+def _word_embeddings(classifier: Classifier) -> list[torch.Tensor]:
+    """The embedding table, if it takes gradients: the tap cuts the graph behind it, so nothing should reach it."""
+    table = classifier.backbone.get_input_embeddings().weight
+    return [table] if table.requires_grad else []
+
+
+def _refuse_detour(classifier: Classifier, gradients: Sequence[torch.Tensor | None]) -> None:
+    if any(gradient is not None for gradient in gradients):
+        raise ValueError(
+            f"{type(classifier.backbone).__name__}: the text reaches the logits around the layers' input, so that "
+            "attributions would miss a part of it; this backbone is not supported."
+        )
+
+
 def propagate(
     classifier: Classifier,
     inputs: Inputs,
@@ -56,19 +71,14 @@ def propagate(
     """
     logits, embeddings = _run_under_rules(classifier, inputs, attention, norm_std, activation)
     objective = request.objective(logits)
-    table = classifier.backbone.get_input_embeddings().weight
-    sources = [embeddings, table] if table.requires_grad else [embeddings]
+    sources = [embeddings, *_word_embeddings(classifier)]
     scores = []
     for column in range(objective.shape[1]):
         last = column == objective.shape[1] - 1
         gradient, *around = torch.autograd.grad(
             objective[:, column].sum(), sources, retain_graph=not last, allow_unused=True
         )
-        if around and around[0] is not None:
-            raise ValueError(
-                f"{type(classifier.backbone).__name__}: the text reaches the logits around the layers' input, so that "
-                "attributions would miss a part of it; this backbone is not supported."
-            )
+        _refuse_detour(classifier, around)
         scores.append(gradient.norm(dim=-1) if norm_of_gradient else (gradient * embeddings).sum(dim=-1))
     return logits.detach(), torch.stack(scores, dim=1).detach()
 
@@ -88,11 +98,13 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
     """
     with torch.inference_mode(False), torch.enable_grad():
         logits, embeddings = _run_under_rules(classifier, inputs, **_LRP)
-        sources = [embeddings, *(p for name, p in classifier.named_parameters() if name.endswith("bias"))]
+        tables = _word_embeddings(classifier)
+        sources = [embeddings, *(p for name, p in classifier.named_parameters() if name.endswith("bias")), *tables]
         errors = []
         for label in range(min(8, logits.shape[1])):
             logit = logits[:, label].sum()
             gradients = torch.autograd.grad(logit, sources, retain_graph=True, allow_unused=True)
+            _refuse_detour(classifier, gradients[len(sources) - len(tables) :])
             terms = [(g * x).sum().item() for g, x in zip(gradients, sources) if g is not None]
             errors.append(abs(logit.item() - sum(terms)) / (abs(logit.item()) + sum(map(abs, terms))))
     return max(errors)
