@@ -203,18 +203,25 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
     return recipe
 
 
-_KINDS = {"str": str, "int": int, "float": (int, float), "list[str]": list}
+# How a section writes a field's type -> what YAML must give, and how to ask for it.
+_KINDS: dict[str, tuple[Any, str]] = {
+    "str": (str, "a word"),
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "list[str]": (list, "a list"),
+}
 
 
 def _check_types(values: dict[str, Any], section: type, where: str) -> None:
     for entry in fields(section):
-        kinds = str(getattr(entry.type, "__name__", entry.type) if isinstance(entry.type, type) else entry.type)
-        names = [name.strip() for name in kinds.split("|")]
-        value = values.get(entry.name, entry.default)
-        if entry.name not in values or (value is None and "None" in names) or names[0] not in _KINDS:
+        kind, _, optional = (entry.type.__name__ if entry.type in (str, int, float) else str(entry.type)).partition(
+            " | "
+        )
+        value = values.get(entry.name)
+        if entry.name not in values or (value is None and optional) or kind not in _KINDS:
             continue
-        if not isinstance(value, _KINDS[names[0]]) or isinstance(value, bool):
-            wanted = {"str": "a word", "int": "a whole number", "float": "a number", "list[str]": "a list"}[names[0]]
+        accepted, wanted = _KINDS[kind]
+        if not isinstance(value, accepted) or isinstance(value, bool):
             raise UserError(f"{where}: {entry.name} is {wanted}, not {value!r}.")
 
 
