@@ -28,17 +28,18 @@ def embedding_tap(parts: BackboneParts, at_sum: bool) -> Taps:
 
 
 def _run_under_rules(
-    classifier: Classifier, inputs: Inputs, attention: str | None, norm_std: str | None, activation: str | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (batch, labels) and the embeddings (batch, tokens, width) that their graph starts at."""
+    classifier: Classifier, inputs: Inputs, norm_std: str | None = None, **rules: str | None
+) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """Logits (batch, labels), the embeddings (batch, tokens, width) that their graph starts at, and whether that
+    graph takes several gradients at once."""
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
-    rules = PropagationRules(parts, classifier.num_layers, attention, norm_std, activation)
-    with embedding_tap(parts, at_sum=norm_std is not None) as tap, rules:
+    mode = PropagationRules(parts, classifier.num_layers, norm_std=norm_std, **rules)
+    with embedding_tap(parts, at_sum=norm_std is not None) as tap, mode:
         logits = classifier.classify(inputs, weights)
-    rules.check()
+    mode.check()
     check_states(tap.values, inputs)
-    return logits, tap.values[0]
+    return logits, tap.values[0], mode.takes_batched_gradients
 
 
 def _word_embeddings(classifier: Classifier) -> list[torch.Tensor]:
@@ -67,20 +68,38 @@ def propagate(
     """Gradient × input at the embeddings, under propagation rules (see `PropagationRules`).
 
     Returns:
-        logits (batch, labels) and attributions (batch, targets, tokens): one backward pass per target, one graph.
+        logits (batch, labels) and attributions (batch, targets, tokens), from one graph.
     """
-    logits, embeddings = _run_under_rules(classifier, inputs, attention, norm_std, activation)
+    logits, embeddings, batched = _run_under_rules(
+        classifier, inputs, norm_std=norm_std, attention=attention, activation=activation
+    )
     objective = request.objective(logits)
+    together = max(1, _TOKENS_GOING_BACK // embeddings[..., 0].numel()) if batched else 1
+    chunks = objective.sum(dim=0).split(together)
     sources = [embeddings, *_word_embeddings(classifier)]
     scores = []
-    for column in range(objective.shape[1]):
-        last = column == objective.shape[1] - 1
-        gradient, *around = torch.autograd.grad(
-            objective[:, column].sum(), sources, retain_graph=not last, allow_unused=True
-        )
-        _refuse_detour(classifier, around)
+    for number, totals in enumerate(chunks, start=1):
+        gradient = _gradients(totals, sources, number < len(chunks), classifier)
         scores.append(gradient.norm(dim=-1) if norm_of_gradient else (gradient * embeddings).sum(dim=-1))
-    return logits.detach(), torch.stack(scores, dim=1).detach()
+    return logits.detach(), torch.cat(scores).transpose(0, 1).detach()
+
+
+# Labels go back together while their gradients are small: matrix products of this many rows gain nothing by more.
+_TOKENS_GOING_BACK = 4096
+
+
+def _gradients(
+    totals: torch.Tensor, sources: Sequence[torch.Tensor], retain_graph: bool, classifier: Classifier
+) -> torch.Tensor:
+    """Gradient of each of `totals`, (targets,), with respect to the first source, (...): (targets, ...)."""
+
+    def go_back(weights: torch.Tensor) -> torch.Tensor:
+        gradient, *around = torch.autograd.grad(totals, sources, weights, retain_graph, allow_unused=True)
+        _refuse_detour(classifier, around)
+        return gradient
+
+    each = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
+    return go_back(each[0]).unsqueeze(0) if len(totals) == 1 else torch.vmap(go_back)(each)
 
 
 _LRP = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
@@ -97,7 +116,7 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
         gradients.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        logits, embeddings = _run_under_rules(classifier, inputs, **_LRP)
+        logits, embeddings, _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
         tables = _word_embeddings(classifier)
         sources = [embeddings, *(p for name, p in classifier.named_parameters() if name.endswith("bias")), *tables]
         errors = []

@@ -12,11 +12,10 @@ Achtibat et al. 2024, "AttnLRP"):
 * attention "split" (AttnLRP): each bilinear product shares its relevance evenly between its two factors, so the
   gradient is halved at A·V and halved again at Q·K.
 * norm_std "frozen" (LN rule): the standard deviation (RMSNorm: the root mean square) is a constant.
-* activation "secant": f(u) is propagated as (f(u)/u)·u with the slope f(u)/u constant, in closed form so that
-  u = 0 needs no division. A gate, f(u)·v, shares its relevance evenly between its two factors.
+* activation "secant": f(u) is propagated as (f(u)/u)·u with the slope f(u)/u constant, and its
+  limit at 0. A gate, f(u)·v, shares its relevance evenly between its two factors.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .backbone_parts import BackboneParts
+from .frozen_functions import can_freeze_attention, frozen_attention, frozen_std_layer_norm, rescale
 
 
 # Activations whose Python code multiplies the input by a squashed copy of itself, x·s(x): freezing s is the secant.
@@ -56,63 +56,9 @@ _CARRIERS = {  # these pass a mark on: the result is the same quantity in anothe
 _MARK = "_attrib_mark"
 
 
-class _Rescale(torch.autograd.Function):
-    """Identity forward; the gradient is multiplied by a constant factor or (frozen) slope tensor."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, source: torch.Tensor, value: torch.Tensor | None, slope: torch.Tensor | float
-    ) -> torch.Tensor:
-        ctx.slope = slope
-        return source.view_as(source) if value is None else value
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return gradient * ctx.slope, None, None
-
-
-class _FrozenStdLayerNorm(torch.autograd.Function):
-    """LayerNorm whose standard deviation is a constant in the backward pass; the mean is not."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        shape: list[int],
-        weight: torch.Tensor | None,
-        bias: torch.Tensor | None,
-        eps: float,
-    ) -> torch.Tensor:
-        output, _, rstd = torch.native_layer_norm(hidden, shape, weight, bias, eps)
-        ctx.save_for_backward(rstd, *(() if weight is None else (weight,)))
-        ctx.axes = tuple(range(-len(shape), 0))
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rstd, *weight = ctx.saved_tensors
-        scaled = gradient * weight[0] if weight else gradient
-        bias = gradient.flatten(0, -len(ctx.axes) - 1).sum(dim=0) if ctx.needs_input_grad[3] else None
-        scaled = scaled - scaled.mean(dim=ctx.axes, keepdim=True)
-        return (scaled * rstd.to(scaled.dtype)).to(gradient.dtype), None, None, bias, None
-
-
-def rescale_gradient(tensor: torch.Tensor, factor: float) -> torch.Tensor:
-    """`tensor`, unchanged, with its gradient multiplied by `factor`."""
-    return _Rescale.apply(tensor, None, factor)
-
-
-def _gelu_slope(u: torch.Tensor, approximate: str = "none") -> torch.Tensor:
-    """gelu(u)/u in closed form: the normal distribution function, or its tanh approximation."""
-    if approximate == "tanh":
-        return 0.5 * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (u + 0.044715 * u.pow(3))))
-    return 0.5 * (1.0 + torch.erf(u * math.sqrt(0.5)))
-
-
-def _tanh_slope(u: torch.Tensor) -> torch.Tensor:
-    """tanh(u)/u, with its limit 1 at 0."""
-    near_zero = u.abs() < 1e-4  # there tanh(u)/u = 1 - u²/3, exact to 1e-16
-    return torch.where(near_zero, 1.0 - u * u / 3.0, torch.tanh(u) / torch.where(near_zero, 1.0, u))
+def _secant_slope(u: torch.Tensor, value: torch.Tensor, at_zero: float) -> torch.Tensor:
+    """f(u)/u from the value f(u), with its limit where u is 0."""
+    return (value / u).nan_to_num_(nan=at_zero)
 
 
 class PropagationRules(TorchFunctionMode):
@@ -124,6 +70,11 @@ class PropagationRules(TorchFunctionMode):
         attention: `"frozen"`, `"split"` or None (ordinary gradient).
         norm_std: `"frozen"` or None.
         activation: `"secant"` or None.
+        parameters: `"frozen"` (none gets a gradient, so that no layer keeps its input for one) or None.
+
+    Attributes:
+        takes_batched_gradients: whether every part met so far can send several gradients back at once; the backward
+            passes of fused attention kernels cannot.
 
     Raises:
         ValueError: from `__init__` for an activation that has no secant rule, and from `check` when a rule did
@@ -137,18 +88,23 @@ class PropagationRules(TorchFunctionMode):
         attention: str | None = None,
         norm_std: str | None = None,
         activation: str | None = None,
+        parameters: str | None = "frozen",
     ) -> None:
         super().__init__()
+        self.takes_batched_gradients = attention == "frozen"
         self._parts = parts
         self._expected_attention = attention_calls
         self._attention = attention
         self._norm_std = norm_std
         self._activation = activation
+        self._parameters = parameters
         self._attention_seen = 0
         self._activations_seen = 0
         self._root_mean_squares_seen = 0
         self._norm_weights_seen: set[int] = set()
         self._handlers: dict[Any, Callable[..., Any]] = {}
+        if parameters:
+            self._handlers[F.linear] = self._linear
         if attention:
             self._handlers[_ATTENTION] = self._fused_attention
             self._handlers |= dict.fromkeys(_SOFTMAX, self._softmax)
@@ -200,6 +156,14 @@ class PropagationRules(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         return handler(func, *args, **(kwargs or {}))
 
+    def _linear(
+        self, func: Callable[..., Any], input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return func(input, self._constant(weight), self._constant(bias))
+
+    def _constant(self, parameter: torch.Tensor | None) -> torch.Tensor | None:
+        return parameter.detach() if self._parameters and parameter is not None else parameter
+
     # Attention ------------------------------------------------------------------------------------------------
 
     def _fused_attention(
@@ -209,17 +173,21 @@ class PropagationRules(TorchFunctionMode):
         key: torch.Tensor,
         value: torch.Tensor,
         attn_mask: torch.Tensor | None = None,
-        *args: Any,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
         **kw: Any,
     ) -> torch.Tensor:
         self._attention_seen += 1
         # A mask that asks for a gradient (T5's position bias) would switch to another kernel, with other rounding.
         mask = None if attn_mask is None else attn_mask.detach()
         if self._attention == "frozen":
-            return func(query.detach(), key.detach(), value, mask, *args, **kw)
+            if can_freeze_attention(query, key, value, mask, dropout_p):
+                return frozen_attention(query, key, value, mask, is_causal=is_causal, **kw)
+            self.takes_batched_gradients = False
+            return func(query.detach(), key.detach(), value, mask, dropout_p, is_causal, **kw)
         # Half at A·V for both factors; the half that goes to A is halved again at Q·K.
-        output = func(rescale_gradient(query, 0.5), rescale_gradient(key, 0.5), value, mask, *args, **kw)
-        return rescale_gradient(output, 0.5)
+        output = func(rescale(query, 0.5), rescale(key, 0.5), value, mask, dropout_p, is_causal, **kw)
+        return rescale(output, 0.5)
 
     def _softmax(self, func: Callable[..., Any], scores: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
         if scores.dim() != 4:  # not attention: a router of experts, say
@@ -227,11 +195,11 @@ class PropagationRules(TorchFunctionMode):
         self._attention_seen += 1
         if self._attention == "frozen":
             return func(scores.detach(), *args, **kw)
-        return _mark(func(rescale_gradient(scores, 0.5), *args, **kw), "probabilities")
+        return _mark(func(rescale(scores, 0.5), *args, **kw), "probabilities")
 
     def _attend(self, func: Callable[..., Any], first: torch.Tensor, second: torch.Tensor, **kw: Any) -> torch.Tensor:
         output = func(first, second, **kw)
-        return rescale_gradient(output, 0.5) if _marked(first, "probabilities") else output
+        return rescale(output, 0.5) if _marked(first, "probabilities") else output
 
     # Norms ----------------------------------------------------------------------------------------------------
 
@@ -247,7 +215,8 @@ class PropagationRules(TorchFunctionMode):
         self._norm_weights_seen.add(id(weight))
         if input.is_cuda and torch.is_autocast_enabled("cuda"):
             input = input.float()  # what autocast does to layer_norm there, and not to the native call below
-        return _FrozenStdLayerNorm.apply(input, list(normalized_shape), weight, bias, eps)
+        weight, bias = self._constant(weight), self._constant(bias)
+        return frozen_std_layer_norm(input, list(normalized_shape), weight, bias, eps)
 
     def _rms_norm(
         self,
@@ -262,7 +231,7 @@ class PropagationRules(TorchFunctionMode):
         axes = tuple(range(-len(normalized_shape), 0))
         eps = torch.finfo(input.dtype).eps if eps is None else eps
         slope = torch.rsqrt(input.detach().pow(2).mean(dim=axes, keepdim=True) + eps)
-        return _Rescale.apply(input, output.detach(), slope if weight is None else slope * weight.detach())
+        return rescale(input, slope if weight is None else slope * weight.detach(), output.detach())
 
     def _rsqrt(self, func: Callable[..., Any], variance: torch.Tensor, **kw: Any) -> torch.Tensor:
         self._root_mean_squares_seen += 1
@@ -270,25 +239,23 @@ class PropagationRules(TorchFunctionMode):
 
     # Activations ----------------------------------------------------------------------------------------------
 
-    def _secant(self, u: torch.Tensor, value: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    def _secant(self, func: Callable[..., Any], input: torch.Tensor, at_zero: float, **kw: Any) -> torch.Tensor:
         self._activations_seen += 1
-        return _mark(_Rescale.apply(u, value, slope), "activated")
+        u = input.detach()
+        value = func(u, **kw)
+        return _mark(rescale(input, _secant_slope(u, value, at_zero), value), "activated")
 
     def _gelu(self, func: Callable[..., Any], input: torch.Tensor, approximate: str = "none") -> torch.Tensor:
-        u = input.detach()
-        return self._secant(input, func(u, approximate=approximate), _gelu_slope(u, approximate))
+        return self._secant(func, input, 0.5, approximate=approximate)
 
     def _silu(self, func: Callable[..., Any], input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
-        u = input.detach()
-        return self._secant(input, func(u), torch.sigmoid(u))
+        return self._secant(func, input, 0.5)
 
-    def _relu(self, func: Callable[..., Any], input: torch.Tensor, **kw: Any) -> torch.Tensor:
-        u = input.detach()
-        return self._secant(input, torch.relu(u), (u > 0).to(u.dtype))
+    def _relu(self, func: Callable[..., Any], input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+        return self._secant(torch.relu, input, 0.0)
 
     def _tanh(self, func: Callable[..., Any], input: torch.Tensor) -> torch.Tensor:
-        u = input.detach()
-        return self._secant(input, func(u), _tanh_slope(u))
+        return self._secant(func, input, 1.0)
 
     def _squash(self, func: Callable[..., Any], input: torch.Tensor) -> torch.Tensor:
         self._activations_seen += 1
@@ -299,7 +266,7 @@ class PropagationRules(TorchFunctionMode):
         if _marked(first, "squashed") or _marked(second, "squashed"):
             return _mark(output, "activated")
         if _is_gate(first, second):
-            return rescale_gradient(output, 0.5)
+            return rescale(output, 0.5)
         return output
 
     # Marks ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,186 @@
+"""Autograd functions whose backward pass holds something constant: the arithmetic of the propagation rules.
+
+Every function here returns the ordinary forward value bit for bit, and backward passes made of plain tensor
+operations, so that several labels can go back in one batched pass.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+
+_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_WIDEST_RANGE = 60.0  # halves of it above and below a centre, and what they multiply, fit float32
+
+
+class _Rescale(torch.autograd.Function):
+    """Identity forward; the gradient is multiplied by a constant factor or (frozen) slope tensor."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, source: torch.Tensor, value: torch.Tensor | None, slope: torch.Tensor | float
+    ) -> torch.Tensor:
+        ctx.slope = slope
+        return source.view_as(source) if value is None else value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradient * ctx.slope, None, None
+
+
+class _FrozenStdLayerNorm(torch.autograd.Function):
+    """LayerNorm whose standard deviation is a constant in the backward pass; the mean is not."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        shape: list[int],
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        eps: float,
+    ) -> torch.Tensor:
+        output, _, rstd = torch.native_layer_norm(hidden, shape, weight, bias, eps)
+        ctx.save_for_backward(rstd, *(() if weight is None else (weight,)))
+        ctx.axes = tuple(range(-len(shape), 0))
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        rstd, *weight = ctx.saved_tensors
+        scaled = gradient * weight[0] if weight else gradient.clone()
+        bias = gradient.flatten(0, -len(ctx.axes) - 1).sum(dim=0) if ctx.needs_input_grad[3] else None
+        scaled.sub_(scaled.mean(dim=ctx.axes, keepdim=True))
+        return scaled.mul_(rstd), None, None, bias, None
+
+
+class _FrozenAttention(torch.autograd.Function):
+    """Fused attention on a CPU whose probabilities are constants in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        is_causal: bool,
+        scale: float | None,
+    ) -> torch.Tensor:
+        output, log_sum = _FLASH(query, key, value, is_causal=is_causal, attn_mask=mask, scale=scale)
+        ctx.save_for_backward(query, key, log_sum, *(() if mask is None else (mask,)))
+        ctx.is_causal, ctx.scale = is_causal, scale
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, log_sum, *masks = ctx.saved_tensors
+        mask = masks[0] if masks else None
+        if ctx.is_causal:  # exchanged, "no later key" would read "no earlier query", which the kernel has no flag for
+            mask = query.new_full((query.shape[2], key.shape[2]), -torch.inf).triu_(1)
+        values = _TransposedAttention.apply(gradient, query, key, log_sum, mask, ctx.scale)
+        return None, None, values, None, None, None
+
+
+class _TransposedAttention(torch.autograd.Function):
+    """Aᵀ·g in O(tokens) memory, from one forward call of the attention kernel with queries and keys exchanged.
+
+    A_ij = e^(s_ij − l_i), where l is the logarithm of the softmax's denominator; so Σ_i A_ij g_i is
+    e^(l'_j) · attention(K, Q, e^(−l) g)_j with l' the same logarithm of the exchanged call. The kernel's own backward
+    pass computes three gradients, of which the rules would throw two away.
+    """
+
+    @staticmethod
+    def forward(
+        gradient: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        log_sum: torch.Tensor,
+        mask: torch.Tensor | None,
+        scale: float | None,
+    ) -> torch.Tensor:
+        lowest, highest = log_sum.amin(dim=-1, keepdim=True), log_sum.amax(dim=-1, keepdim=True)
+        if not bool((highest - lowest).max() < _WIDEST_RANGE):  # e^(−l) would leave the range of float32
+            return _kernel_gradient(gradient, query, key, mask, scale)
+        centre = (lowest + highest) / 2
+        weighted = gradient * (centre - log_sum).exp().unsqueeze(-1).to(gradient.dtype)
+        exchanged = None if mask is None else mask.transpose(-1, -2)
+        output, log_column = _FLASH(key, query, weighted, attn_mask=exchanged, scale=scale)
+        return output.mul_((log_column - centre).exp_().unsqueeze(-1).to(gradient.dtype))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], gradient: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, int]:
+        """Several labels at once: each is one more text to the kernel."""
+        gradient = gradient.movedim(in_dims[0], 0)
+        query, key, log_sum, mask, scale = rest
+        labels = len(gradient)
+        query, key, log_sum = (t.repeat(labels, *[1] * (t.dim() - 1)) for t in (query, key, log_sum))
+        if mask is not None and mask.dim() == 4 and len(mask) > 1:
+            mask = mask.repeat(labels, 1, 1, 1)
+        output = _TransposedAttention.apply(gradient.flatten(0, 1), query, key, log_sum, mask, scale)
+        return output.unflatten(0, (labels, -1)), 0
+
+
+def _kernel_gradient(
+    gradient: torch.Tensor, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scale: float | None
+) -> torch.Tensor:
+    with torch.enable_grad():
+        value = torch.zeros_like(gradient).requires_grad_()
+        output = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
+    return torch.autograd.grad(output, value, gradient)[0]
+
+
+def rescale(source: torch.Tensor, slope: torch.Tensor | float, value: torch.Tensor | None = None) -> torch.Tensor:
+    """`value` (by default `source` itself) whose gradient with respect to `source` is the constant `slope`."""
+    return _Rescale.apply(source, value, slope)
+
+
+def frozen_std_layer_norm(
+    hidden: torch.Tensor, shape: list[int], weight: torch.Tensor | None, bias: torch.Tensor | None, eps: float
+) -> torch.Tensor:
+    """LayerNorm over the last `len(shape)` axes of `hidden`, with a constant standard deviation."""
+    return _FrozenStdLayerNorm.apply(hidden, shape, weight, bias, eps)
+
+
+def can_freeze_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, dropout_p: float
+) -> bool:
+    """Whether `frozen_attention` takes these: where torch itself would choose its fused CPU kernel."""
+    return (
+        dropout_p == 0
+        and query.device.type == "cpu"
+        and query.dtype in (torch.float32, torch.float64, torch.bfloat16)
+        and query.dim() == key.dim() == value.dim() == 4
+        and query.shape[-1] == value.shape[-1]
+        and 0 not in (*query.shape, *key.shape)
+        and all(tensor.stride(-1) == 1 for tensor in (query, key, value))
+        and (mask is None or (mask.dim() in (2, 4) and mask.dtype in (torch.bool, query.dtype)))
+    )
+
+
+def frozen_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    """`scaled_dot_product_attention` with constant probabilities: gradients flow through `value` alone.
+
+    Args: those of torch's function, for which `can_freeze_attention` is true.
+    """
+    if enable_gqa:  # grouped keys serve several query heads each
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
+    mask = None if mask is None else mask.detach()
+    return _FrozenAttention.apply(query.detach(), key.detach(), value, mask, is_causal, scale)
