@@ -32,9 +32,9 @@ def load_splits(section: DataSection, seed: int) -> Splits:
     Raises:
         UserError: for a missing file or column, an unreadable source, empty data, or labels that do not fit.
     """
-    train = _load(section.train, "train", seed)
-    test = _load(section.test, "test", seed + 1) if section.test else None
-    validation = _load(section.validation, "validation", seed + 2) if section.validation else None
+    train = load_rows(section.train, "train", seed)
+    test = load_rows(section.test, "test", seed + 1) if section.test else None
+    validation = load_rows(section.validation, "validation", seed + 2) if section.validation else None
     given = {"train": train, "validation": validation, "test": test}
     for name, rows in given.items():
         if rows is not None:
@@ -57,7 +57,12 @@ def load_splits(section: DataSection, seed: int) -> Splits:
     return Splits(train, validation, test, labels)
 
 
-def _load(source: str, split: str, seed: int) -> Dataset:
+def load_rows(source: str, split: str, seed: int) -> Dataset:
+    """The rows of a local file, a Hub dataset (`owner/name@split`) or the embedded demo (`newswire:COUNT`).
+
+    Raises:
+        UserError: for a missing file, an unreadable source or a name that is none of these.
+    """
     name, _, count = source.partition(":")
     if name == "newswire":
         if not count.isdecimal() or not int(count):

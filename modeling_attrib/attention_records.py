@@ -83,49 +83,21 @@ class AttentionRecord:
 
 
 class AttentionRecorder(TorchFunctionMode):
-    """Context manager that keeps an `AttentionRecord` of every attention product in this thread.
+    """Context manager that keeps an `AttentionRecord` of every attention product in this thread."""
 
-    Args:
-        explicit: compute fused attention as softmax(Q·Kᵀ)·V with A part of the graph. Needed where a second
-            derivative is taken through attention, which the fused kernels do not have.
-    """
-
-    def __init__(self, explicit: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.records: list[AttentionRecord] = []
-        self._explicit = explicit
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            return self._fused(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
-        if func in _SOFTMAX and output.dim() == 4:
+        if func is F.scaled_dot_product_attention:
+            self.records.append(_record(*args, **(kwargs or {})))
+        elif func in _SOFTMAX and output.dim() == 4:
             self.records.append(AttentionRecord(probabilities=output))
         return output
-
-    def _fused(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attn_mask: torch.Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> torch.Tensor:
-        if enable_gqa:  # grouped keys serve several query heads each
-            groups = query.shape[1] // key.shape[1]
-            key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-        record = AttentionRecord(query=query, key=key, mask=attn_mask, is_causal=is_causal, scale=scale)
-        if self._explicit:
-            probabilities = record.matrix()
-            self.records.append(AttentionRecord(probabilities=probabilities))
-            return F.dropout(probabilities, dropout_p) @ value
-        self.records.append(record)
-        return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
 
     def layers(self, count: int) -> list[AttentionRecord]:
         """The records, one per layer.
@@ -139,3 +111,50 @@ class AttentionRecorder(TorchFunctionMode):
                 "with attn_implementation='sdpa' or 'eager'."
             )
         return self.records
+
+
+class ExplicitAttention(TorchFunctionMode):
+    """Context manager under which fused attention in this thread is written out as softmax(Q·Kᵀ)·V.
+
+    For second derivatives, which the fused kernels do not have, and for graphs, whose readers do not know the kernels.
+    A mode entered after this one sees the fused call, one entered before it sees the softmax.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        return _attend_explicitly(*args, **(kwargs or {}))
+
+
+def _attend_explicitly(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    record = _record(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    if enable_gqa:
+        value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
+    return F.dropout(record.matrix(), dropout_p) @ value
+
+
+def _record(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> AttentionRecord:
+    """The record of a call of `scaled_dot_product_attention` with these arguments."""
+    if enable_gqa:  # grouped keys serve several query heads each
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    return AttentionRecord(query=query, key=key, mask=attn_mask, is_causal=is_causal, scale=scale)

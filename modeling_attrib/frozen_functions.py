@@ -7,6 +7,7 @@ operations, so that several labels can go back in one batched pass.
 from typing import Any
 
 import torch
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional as F
 
 
@@ -152,7 +153,8 @@ def can_freeze_attention(
 ) -> bool:
     """Whether `frozen_attention` takes these: where torch itself would choose its fused CPU kernel."""
     return (
-        dropout_p == 0
+        get_proxy_mode() is None  # a graph is being recorded, whose readers may not know the kernel
+        and dropout_p == 0
         and query.device.type == "cpu"
         and query.dtype in (torch.float32, torch.float64, torch.bfloat16)
         and query.dim() == key.dim() == value.dim() == 4

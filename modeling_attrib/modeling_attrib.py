@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import ModelOutput
 
 from .attention_methods import combine_attention_and_gradient, select_layers
-from .attention_records import AttentionRecorder
+from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionRequest, Inputs, get_attribution_method
 from .backbone_parts import find_parts, is_causal
 from .configuration_attrib import AttribConfig
@@ -82,7 +82,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
-        self._backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
+        self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         self.post_init()
 
     @classmethod
@@ -245,12 +245,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             "position_ids": position_ids,
             "inputs_embeds": inputs_embeds,
         }
-        accepted = self._backbone_arguments
+        accepted = self.backbone_arguments
         return {name: value for name, value in inputs.items() if value is not None and name in accepted}
 
     def _encode(self, inputs: Inputs) -> torch.Tensor:
         """Token states (batch, tokens, width)."""
-        extra = {"use_cache": False} if "use_cache" in self._backbone_arguments else {}
+        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
         return self.backbone(**inputs, **extra, return_dict=True).last_hidden_state
 
     def _encode_and_weigh(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
@@ -267,7 +267,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         with torch.inference_mode(False), torch.enable_grad():
             inputs = _outside_inference_mode(inputs)
             tap = Taps(list(find_parts(self.backbone).layers))
-            with AttentionRecorder(explicit=through_alpha) as recorder, tap:
+            kernel = ExplicitAttention() if through_alpha else contextlib.nullcontext()
+            with AttentionRecorder() as recorder, kernel, tap:
                 hidden = self._encode(inputs)
             pooling = self._pooling_weights(inputs["attention_mask"])
             first_logits = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling)))

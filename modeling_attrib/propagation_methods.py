@@ -74,7 +74,8 @@ def propagate(
         classifier, inputs, norm_std=norm_std, attention=attention, activation=activation
     )
     objective = request.objective(logits)
-    together = max(1, _TOKENS_GOING_BACK // embeddings[..., 0].numel()) if batched else 1
+    several = batched and objective.shape[1] > 1
+    together = max(1, _TOKENS_GOING_BACK // embeddings[..., 0].numel()) if several else 1
     chunks = objective.sum(dim=0).split(together)
     sources = [embeddings, *_word_embeddings(classifier)]
     scores = []

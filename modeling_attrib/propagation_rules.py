@@ -58,7 +58,7 @@ _MARK = "_attrib_mark"
 
 def _secant_slope(u: torch.Tensor, value: torch.Tensor, at_zero: float) -> torch.Tensor:
     """f(u)/u from the value f(u), with its limit where u is 0."""
-    return (value / u).nan_to_num_(nan=at_zero)
+    return (value / u).masked_fill_(u == 0, at_zero)
 
 
 class PropagationRules(TorchFunctionMode):

@@ -1,0 +1,189 @@
+"""From a trained model folder to one file that gives label and words without autograd, and without this package."""
+
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.pipeline_attrib import token_limit
+from modeling_attrib.tracing import OUTPUTS, example_inputs, graph_inputs, trace_attributions
+
+from .bundles import TrainedModel, load_trained_model
+from .errors import UserError, first_line
+from .export_check import Run, check_equal, measure_loss
+from .sources import load_rows
+
+
+FORMATS = {"onnx": "model.onnx", "pt2": "model.pt2", "aoti": "model_compiled.pt2"}
+PRECISIONS = {"onnx": ("fp32", "int8"), "pt2": ("fp32", "bf16"), "aoti": ("fp32", "bf16")}
+DESCRIPTION_FILE = "attrib.json"
+LABELS_KEPT, CORRELATION = 0.99, 0.98  # below, a reduced precision is refused
+
+
+def export_model(
+    model_dir: str | Path,
+    output: str | Path,
+    format: str = "onnx",
+    precision: str = "fp32",
+    texts: list[str] | None = None,
+    allow_loss: bool = False,
+) -> Path:
+    """Write a model folder's classifier and attribution method as one graph, dynamic in texts and tokens.
+
+    The graph's inputs are the tokenizer's plus `attribution_target` and `attribution_contrast`, int64 (batch,), -1 for
+    the predicted label and for no contrast; its outputs are `logits`, `attributions` and `explained_target`. Beside it
+    come the tokenizer and `attrib.json`, which says inputs, outputs, labels and method; the file itself says so too.
+
+    Args:
+        model_dir: what `train.py` left.
+        output: a folder; made if need be.
+        format: "onnx" (any ONNX runtime), "pt2" (torch.export) or "aoti" (compiled for this machine's processor).
+        precision: "fp32"; "int8" for ONNX; "bf16" for the others.
+        texts: real texts to measure what a reduced precision loses; needed for one.
+        allow_loss: keep a reduced precision whatever it loses.
+
+    Returns:
+        The graph's file.
+
+    Raises:
+        UserError: for a folder, format or precision that cannot be used; if the written graph differs from the model
+            on shapes that it was not recorded with; or if a reduced precision loses too much. Nothing is written then.
+    """
+    if precision not in PRECISIONS[format]:
+        raise UserError(f"{format} is written in {' or '.join(PRECISIONS[format])}, not in {precision}.")
+    if precision != "fp32" and not texts:
+        raise UserError(f"--precision {precision} needs --data: real texts that show what it loses.")
+    if format == "onnx":
+        _require("onnx", "onnxscript", "onnxruntime")
+    trained = load_trained_model(Path(model_dir))
+    model = trained.model.eval()
+    names = graph_inputs(model, trained.tokenizer.model_input_names)
+    description = _describe(trained, names, precision)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / FORMATS[format]
+        exported = _in_bfloat16(model_dir) if precision == "bf16" else model
+        program = _export(exported, names, token_limit(model, trained.tokenizer))
+        run = _WRITERS[format](program, file, names, description)
+        difference = check_equal(run, model, names) if precision == "fp32" else None
+        if precision == "int8":
+            run = _quantize(file, names)
+        if precision != "fp32":
+            loss = measure_loss(run, model, trained.tokenizer, names, texts)
+            description["precision_loss"] = loss.as_dict()
+            if not allow_loss and (loss.labels_kept < LABELS_KEPT or loss.correlation < CORRELATION):
+                raise UserError(
+                    f"{precision} keeps {loss.labels_kept:.2%} of the labels and attributions that correlate by "
+                    f"{loss.correlation:.4f}; at least {LABELS_KEPT:.0%} and {CORRELATION} are asked for. "
+                    "--allow-loss writes it nevertheless."
+                )
+            print(f"{precision}: {loss}")
+        else:
+            print(f"equals the model on 20 unseen shapes: largest difference {difference:.1e}.")
+        return _put_in_place(file, Path(output), trained, description)
+
+
+def _require(*packages: str) -> None:
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"this needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+
+
+def _describe(trained: TrainedModel, names: list[str], precision: str) -> dict[str, Any]:
+    config = trained.model.config
+    return {
+        "inputs": names,
+        "outputs": list(OUTPUTS),
+        "id2label": {str(index): name for index, name in config.id2label.items()},
+        "attribution_method": config.attribution_method,
+        "attribution_options": config.attribution_options,
+        "max_tokens": token_limit(trained.model, trained.tokenizer),
+        "precision": precision,
+    }
+
+
+def _in_bfloat16(model_dir: str | Path) -> AttribForSequenceClassification:
+    return AttribForSequenceClassification.from_pretrained(str(model_dir), dtype=torch.bfloat16).eval()
+
+
+def _export(model: AttribForSequenceClassification, names: list[str], limit: int) -> torch.export.ExportedProgram:
+    texts = torch.export.Dim("texts", min=1)
+    tokens = torch.export.Dim("tokens", min=1, max=limit)
+    try:
+        graph = trace_attributions(model, names)
+        shapes = tuple({0: texts} if name.startswith("attribution_") else {0: texts, 1: tokens} for name in names)
+        return torch.export.export(graph, tuple(example_inputs(names).values()), dynamic_shapes=shapes, strict=False)
+    except ValueError as error:
+        raise UserError(f"export: {first_line(error)}") from None
+
+
+# Formats: each writes the program, and returns a function that runs what it wrote --------------------------------
+
+
+def _write_onnx(program: torch.export.ExportedProgram, file: Path, names: list[str], description: dict) -> Run:
+    written = torch.onnx.export(program, dynamo=True, input_names=names, output_names=list(OUTPUTS), verbose=False)
+    written.model.metadata_props.update({f"attrib_{key}": json.dumps(value) for key, value in description.items()})
+    written.save(file, external_data=False)
+    return _onnx_run(file, names)
+
+
+def _onnx_run(file: Path, names: list[str]) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda inputs: [torch.from_numpy(v) for v in session.run(None, {n: inputs[n].numpy() for n in names})]
+
+
+def _quantize(file: Path, names: list[str]) -> Run:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    full = file.rename(file.with_suffix(".fp32"))
+    quantize_dynamic(full, file, per_channel=True, weight_type=QuantType.QInt8)
+    return _onnx_run(file, names)
+
+
+def _write_pt2(program: torch.export.ExportedProgram, file: Path, names: list[str], description: dict) -> Run:
+    torch.export.save(program, file, extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    module = torch.export.load(file).module()
+    return lambda inputs: module(*(inputs[name] for name in names))
+
+
+def _write_aoti(program: torch.export.ExportedProgram, file: Path, names: list[str], description: dict) -> Run:
+    metadata = {key: json.dumps(value) for key, value in description.items()}
+    try:
+        torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(file),
+            inductor_configs={"freezing": True, "aot_inductor.metadata": metadata},
+        )
+    except torch._inductor.exc.InductorError as error:
+        raise UserError(f"--format aoti needs a C++ compiler: {first_line(error)}") from None
+    module = torch._inductor.aoti_load_package(str(file))
+    return lambda inputs: module(*(inputs[name] for name in names))
+
+
+_WRITERS: dict[str, Callable[..., Run]] = {"onnx": _write_onnx, "pt2": _write_pt2, "aoti": _write_aoti}
+
+
+def _put_in_place(file: Path, output: Path, trained: TrainedModel, description: dict[str, Any]) -> Path:
+    output.mkdir(parents=True, exist_ok=True)
+    trained.tokenizer.save_pretrained(output)
+    (output / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return Path(shutil.move(file, output / file.name))
+
+
+def load_texts(source: str, column: str = "text", limit: int = 500) -> list[str]:
+    """The first `limit` texts of a local file, to measure a reduced precision on.
+
+    Raises:
+        UserError: for a missing file or column.
+    """
+    rows = load_rows(source, "train", seed=0)
+    if column not in rows.column_names:
+        raise UserError(f"{source} has no column {column!r}: it has {', '.join(rows.column_names)}.")
+    return [str(text) for text in rows[:limit][column]]

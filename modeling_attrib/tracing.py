@@ -1,0 +1,88 @@
+"""One graph of plain tensor operations from token ids to logits and attributions, without autograd.
+
+The backward pass that makes attributions is recorded operation by operation beside the forward pass. The graph is
+dynamic in texts and tokens, can be compiled, and can be exported to runtimes that have no autograd at all.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from .attention_records import ExplicitAttention
+from .attribution_methods import Classifier, get_attribution_method
+
+
+# The third is the input attribution_target with -1 replaced; a graph's inputs and outputs cannot share a name.
+OUTPUTS = ("logits", "attributions", "explained_target")
+_TEXTS, _TOKENS = 3, 13  # sizes to record with: unlike each other, and neither 0 nor 1, which graphs treat as special
+
+
+@dataclass(frozen=True)
+class RowRequest:
+    """Which logit of each text is explained, as tensors that a graph can take: (batch,) int64 each, -1 for none."""
+
+    target: torch.Tensor
+    contrast: torch.Tensor
+
+    def resolve(self, logits: torch.Tensor) -> torch.Tensor:
+        """Label indices to explain, (batch, 1); -1 stands for the predicted label."""
+        return torch.where(self.target < 0, logits.argmax(dim=-1), self.target).unsqueeze(1)
+
+    def objective(self, logits: torch.Tensor) -> torch.Tensor:
+        """y_target − y_contrast, or y_target where the contrast is -1: (batch, 1)."""
+        against = logits.gather(1, self.contrast.clamp(min=0).unsqueeze(1))
+        explained = logits.gather(1, self.resolve(logits))
+        return torch.where(self.contrast.unsqueeze(1) < 0, explained, explained - against)
+
+
+def graph_inputs(classifier: nn.Module, tokenizer_names: list[str] | None = None) -> list[str]:
+    """Names of a graph's inputs, in order: what the backbone reads of the tokenizer's, then target and contrast."""
+    known = ("input_ids", "attention_mask", "token_type_ids")
+    names = [name for name in known if name in classifier.backbone_arguments]
+    if tokenizer_names is not None:
+        names = [name for name in names if name in tokenizer_names]
+    return [*names, "attribution_target", "attribution_contrast"]
+
+
+def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.GraphModule:
+    """Record the classifier's configured attribution method as one graph.
+
+    Args:
+        classifier: in evaluation mode.
+        names: the graph's inputs, from `graph_inputs`; all int64, (batch, tokens) but for target and contrast, (batch,).
+
+    Returns:
+        A module from these inputs to (logits (batch, labels), attributions (batch, tokens), attribution_target
+        (batch,)). Its weights are the classifier's own tensors, not copies.
+
+    Raises:
+        ValueError: if the classifier is in training mode.
+    """
+    if classifier.training:
+        raise ValueError("a graph is recorded in evaluation mode: call model.eval() first.")
+    method = get_attribution_method(classifier.config.attribution_method)
+    options = classifier.config.attribution_options
+
+    def explain(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        inputs = dict(zip(names, tensors))
+        request = RowRequest(inputs.pop("attribution_target"), inputs.pop("attribution_contrast"))
+        with torch.enable_grad(), ExplicitAttention():
+            logits, scores = method.function(classifier, inputs, request, **options)
+        scores = scores.squeeze(1).masked_fill(inputs["attention_mask"] == 0, 0.0)
+        return logits.detach(), scores.detach(), request.resolve(logits).squeeze(1)
+
+    with torch.inference_mode(False):
+        record = make_fx(explain, tracing_mode="symbolic", _allow_non_fake_inputs=True)
+        graph = record(*example_inputs(names, classifier.device).values())
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def example_inputs(names: list[str], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+    """Inputs of a graph, of a size that no model has by chance: to record with."""
+    tokens = torch.ones(_TEXTS, _TOKENS, dtype=torch.long, device=device)
+    none = torch.full((_TEXTS,), -1, dtype=torch.long, device=device)
+    return {name: (none if name.startswith("attribution_") else tokens).clone() for name in names}
