@@ -107,8 +107,8 @@ def check_equal(run: Run, model: AttribForSequenceClassification, names: list[st
             worst = max(worst, float((found - expected).abs().max()) / scale)
         if not worst <= TOLERANCE:
             raise UserError(
-                f"the exported graph differs from the model by {worst:.1e} on {texts} texts of {tokens} tokens; at most "
-                f"{TOLERANCE} is allowed, so nothing was written."
+                f"the exported graph differs from the model by {worst:.1e} on {texts} texts of {tokens} tokens; at "
+                f"most {TOLERANCE} is allowed, so nothing was written."
             )
     error = conservation_error(model, {n: v for n, v in inputs.items() if not n.startswith("attribution_")})
     if model.config.attribution_method == "lrp" and error > _WORST_CONSERVATION:

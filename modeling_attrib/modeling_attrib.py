@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
     from .propagation_rules import PropagationRules  # noqa: F401
     from .text_spans import aggregate  # noqa: F401
+    from .tracing import trace_attributions  # noqa: F401
 
 
 @dataclass

@@ -51,7 +51,7 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
 
     Args:
         classifier: in evaluation mode.
-        names: the graph's inputs, from `graph_inputs`; all int64, (batch, tokens) but for target and contrast, (batch,).
+        names: the graph's inputs, from `graph_inputs`; int64, (batch, tokens), but target and contrast (batch,).
 
     Returns:
         A module from these inputs to (logits (batch, labels), attributions (batch, tokens), attribution_target
