@@ -12,7 +12,7 @@ import torch
 
 from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.pipeline_attrib import token_limit
-from modeling_attrib.tracing import OUTPUTS, example_inputs, graph_inputs, trace_attributions
+from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
 from .bundles import TrainedModel, load_trained_model
 from .errors import UserError, first_line
@@ -112,12 +112,8 @@ def _in_bfloat16(model_dir: str | Path) -> AttribForSequenceClassification:
 
 
 def _export(model: AttribForSequenceClassification, names: list[str], limit: int) -> torch.export.ExportedProgram:
-    texts = torch.export.Dim("texts", min=1)
-    tokens = torch.export.Dim("tokens", min=1, max=limit)
     try:
-        graph = trace_attributions(model, names)
-        shapes = tuple({0: texts} if name.startswith("attribution_") else {0: texts, 1: tokens} for name in names)
-        return torch.export.export(graph, tuple(example_inputs(names).values()), dynamic_shapes=shapes, strict=False)
+        return export_attributions(model, names, limit)
     except ValueError as error:
         raise UserError(f"export: {first_line(error)}") from None
 

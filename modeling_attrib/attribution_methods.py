@@ -54,12 +54,20 @@ class AttributionRequest:
             return logits.argmax(dim=-1, keepdim=True)
         return _label_indices(self.target, logits, "attribution_target").unsqueeze(1)
 
+    def resolve_contrast(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """Label indices to explain against: (batch, 1), or None.
+
+        Raises:
+            ValueError: for a contrast that is no label of these logits, or of another shape.
+        """
+        if self.contrast is None:
+            return None
+        return _label_indices(self.contrast, logits, "attribution_contrast").unsqueeze(1)
+
     def objective(self, logits: torch.Tensor) -> torch.Tensor:
         """The scalar that each attribution explains: (batch, targets)."""
-        explained = logits.gather(1, self.resolve(logits))
-        if self.contrast is None:
-            return explained
-        return explained - logits.gather(1, _label_indices(self.contrast, logits, "attribution_contrast").unsqueeze(1))
+        explained, contrast = logits.gather(1, self.resolve(logits)), self.resolve_contrast(logits)
+        return explained if contrast is None else explained - logits.gather(1, contrast)
 
 
 def _label_indices(value: int | torch.Tensor, logits: torch.Tensor, name: str) -> torch.Tensor:

@@ -48,6 +48,21 @@ def is_causal(backbone: nn.Module) -> bool:
     return any(getattr(module, "is_causal", False) for module in backbone.modules())
 
 
+def position_limit(classifier: nn.Module) -> int | None:
+    """How many tokens the classifier's position table has room for; None without one."""
+    size = getattr(classifier.config.get_text_config(), "max_position_embeddings", None)
+    return size - _reserved_positions(classifier.backbone) if size else None
+
+
+def _reserved_positions(backbone: nn.Module) -> int:
+    """Positions that RoBERTa-likes never give to a token: their numbering starts behind the padding index."""
+    for module in backbone.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, nn.Embedding):
+            return 0 if table.padding_idx is None else table.padding_idx + 1
+    return 0
+
+
 def _find_layer_stack(backbone: nn.Module, modules: dict[str, nn.Module]) -> str:
     """Name of the outermost and longest ModuleList: the stack of encoder layers."""
     lists = [name for name, module in modules.items() if isinstance(module, nn.ModuleList) and len(module)]

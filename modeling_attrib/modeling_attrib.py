@@ -16,6 +16,7 @@ from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionRequest, Inputs, get_attribution_method
 from .backbone_parts import find_parts, is_causal
+from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
 from .propagation_methods import conservation_error
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     # this file, the others are there because transformers 4 copies from a folder only what this file names itself.
     from .frozen_functions import rescale  # noqa: F401
     from .html_attrib import render_html  # noqa: F401
+    from .onnx_attrib import OnnxAttributions  # noqa: F401
     from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
     from .propagation_rules import PropagationRules  # noqa: F401
     from .text_spans import aggregate  # noqa: F401
@@ -83,6 +85,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
+        self._compiled: CompiledAttributions | None = None
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         self.post_init()
 
@@ -195,6 +198,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         elif labels is not None or torch.is_grad_enabled() or not explain:
             features, logits = self._read(*self._encode_and_weigh(inputs))
             loss = None if labels is None else self._loss(features, logits, labels)
+        if explain and not explanation and logits is None and self._compiled is not None:
+            request = AttributionRequest(attribution_target, attribution_contrast)
+            if self._compiled.takes(self, inputs, request, attribution_method, attribution_options):
+                logits, explanation = self._compiled.explain(self, inputs, request)
         if explain and not explanation:
             if self.training and self._recomputes():
                 raise ValueError("gradient checkpointing recomputes without the rules: explain in evaluation mode.")
@@ -207,6 +214,22 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         output = AttribSequenceClassifierOutput(loss=loss, logits=logits, **explanation)
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return output if use_dict else output.to_tuple()
+
+    def compile_attributions(self) -> "AttribForSequenceClassification":
+        """Compile the configured attribution method, forward and backward pass, into one graph for this machine.
+
+        Takes a minute or so, and a C++ compiler. From then on `forward` runs the graph where it can: in evaluation
+        mode, without gradients or labels, for one target per text; everything else goes the ordinary way. Sizes stay
+        dynamic. Changed weights are noticed and compiled again.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: in training mode, if the graph cannot be compiled, or if it answers differently.
+        """
+        self._compiled = CompiledAttributions(self)
+        return self
 
     # What attribution methods ask of a classifier --------------------------------------------------------------
 

@@ -11,7 +11,9 @@ from transformers import TextClassificationPipeline
 from transformers.pipelines.base import ChunkPipeline
 
 from .attribution_methods import get_attribution_method
+from .backbone_parts import position_limit
 from .html_attrib import HTMLFragment, render_html
+from .onnx_attrib import OnnxAttributions
 from .text_spans import LEVELS, aggregate
 
 
@@ -45,11 +47,17 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         contrast: label (name or index): explain why the target and not this one.
         method, method_options: an attribution method and its options; by default the model's.
         overlap: tokens that neighbouring windows share (default 64).
+        onnx_file: at construction only: what `attrib export` wrote for this model; it answers in the model's place,
+            through onnxruntime.
 
     Raises:
         ValueError: for an unknown label, method, aggregation or an impossible overlap; for input that is no text;
             for a pair of which both texts exceed the limit; for a tokenizer without offsets.
     """
+
+    def __init__(self, *arguments: Any, onnx_file: str | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._answer = self.model if onnx_file is None else OnnxAttributions(onnx_file, self.model.config)
 
     def check_model_type(self, supported_models: Any) -> None:
         """Accept any model whose forward explains (the stock check knows only transformers' own classes)."""
@@ -226,7 +234,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
                 "attribution_method": method,
                 "attribution_options": method_options,
             }
-        output = self.model(**tensors, **arguments)
+        output = self._answer(**tensors, **arguments)
         result = {**model_inputs, **tensors, "logits": output.logits}
         if attributions:
             per_label = arguments["attribution_target"] == "all"
@@ -330,20 +338,8 @@ def _texts_of(inputs: Any) -> list[str]:
 
 def token_limit(model: Any, tokenizer: Any) -> int:
     """Longest input in tokens: the tokenizer's limit and the model's position table, whichever is less."""
-    config = model.config.get_text_config()
-    limits = [tokenizer.model_max_length]
-    if getattr(config, "max_position_embeddings", None):
-        limits.append(config.max_position_embeddings - _reserved_positions(model.backbone))
+    limits = [tokenizer.model_max_length, position_limit(model) or _NO_LIMIT]
     return min([limit for limit in limits if 0 < limit < _NO_LIMIT], default=_NO_LIMIT)
-
-
-def _reserved_positions(backbone: torch.nn.Module) -> int:
-    """Positions that RoBERTa-likes never give to a token: their numbering starts behind the padding index."""
-    for module in backbone.modules():
-        table = getattr(module, "position_embeddings", None)
-        if isinstance(table, torch.nn.Embedding):
-            return 0 if table.padding_idx is None else table.padding_idx + 1
-    return 0
 
 
 def _real_tokens(output: dict[str, Any], column: int) -> Iterator[tuple[tuple[int, int], int | None, int, int, float]]:

@@ -12,6 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from .attention_records import ExplicitAttention
 from .attribution_methods import Classifier, get_attribution_method
+from .backbone_parts import position_limit
 
 
 # The third is the input attribution_target with -1 replaced; a graph's inputs and outputs cannot share a name.
@@ -79,6 +80,26 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def export_attributions(
+    classifier: Classifier, names: list[str], limit: int | None = None
+) -> torch.export.ExportedProgram:
+    """The graph of `trace_attributions` as an exported program, for 1 text or more of 1 to `limit` tokens.
+
+    Args:
+        limit: by default what the backbone's position table allows.
+
+    Raises:
+        ValueError: if the classifier cannot be recorded, naming the cause.
+    """
+    graph = trace_attributions(classifier, names)
+    texts = torch.export.Dim("texts", min=1)
+    tokens = torch.export.Dim("tokens", min=1, max=limit or position_limit(classifier))
+    shapes = tuple({0: texts} if name.startswith("attribution_") else {0: texts, 1: tokens} for name in names)
+    example = tuple(example_inputs(names, classifier.device).values())
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.export.export(graph, example, dynamic_shapes=shapes, strict=False)
 
 
 def example_inputs(names: list[str], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:

@@ -1,0 +1,111 @@
+"""A classifier's logits and attributions as one compiled graph, for the machine that it was compiled on."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .attribution_methods import AttributionRequest, Inputs
+from .tracing import example_inputs, export_attributions, graph_inputs
+
+
+_TOLERANCE = 1e-3  # of the largest value: float32 kernels in another order; a wrong graph is off by far more
+
+
+class CompiledAttributions:
+    """Compiles on construction, and again when the classifier's weights are no longer those that were compiled.
+
+    Sizes stay dynamic: one compilation serves every number of texts and tokens.
+
+    Args:
+        classifier: an `AttribForSequenceClassification` in evaluation mode.
+
+    Raises:
+        ValueError: if there is no compiler, if the graph cannot be recorded or compiled, or if it answers otherwise
+            than the classifier does.
+    """
+
+    def __init__(self, classifier: nn.Module) -> None:
+        self._names = graph_inputs(classifier)
+        self._compile(classifier)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied or pickled, it is None: it belongs to the memory of one model."""
+        return type(None), ()
+
+    def takes(
+        self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest, method: str | None, options: Any
+    ) -> bool:
+        """Whether the graph answers this call: the configured method, and one target per text."""
+        return (
+            not classifier.training
+            and not isinstance(request.target, str)
+            and method in (None, classifier.config.attribution_method)
+            and options in (None, classifier.config.attribution_options)
+            and set(inputs) <= set(self._names)
+        )
+
+    def explain(
+        self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Logits (batch, labels) and the fields of the classifier's output that explain them."""
+        if _state(classifier) != self._state:
+            self._compile(classifier)
+        return self._answer(classifier, inputs, request)
+
+    def _answer(
+        self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        ids = inputs["input_ids"]
+        labels = torch.empty(len(ids), classifier.num_labels, device=ids.device)  # to check labels against, unread
+        none = torch.full((len(ids), 1), -1, device=ids.device)
+        target = none if request.target is None else request.resolve(labels)
+        contrast = none if request.contrast is None else request.resolve_contrast(labels)
+        given = {"token_type_ids": torch.zeros_like(ids)} | inputs
+        given |= {"attribution_target": target.squeeze(1), "attribution_contrast": contrast.squeeze(1)}
+        logits, scores, explained = self._run(*(given[name] for name in self._names))
+        objective = AttributionRequest(explained, request.contrast).objective(logits).squeeze(1)
+        return logits, {
+            "attributions": scores,
+            "attribution_target": explained,
+            "attribution_residual": objective - scores.sum(dim=-1),
+        }
+
+    def _compile(self, classifier: nn.Module) -> None:
+        program = export_attributions(classifier, self._names)
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False), torch.no_grad():
+            package, options = str(Path(folder) / "attributions.pt2"), {"freezing": True}
+            try:
+                torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=options)
+            except Exception as error:  # a missing compiler, or whatever the compiler says
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ValueError(f"the attributions could not be compiled: {reason}") from None
+            self._run = torch._inductor.aoti_load_package(package)
+        self._check(classifier)
+        self._state = _state(classifier)
+
+    def _check(self, classifier: nn.Module) -> None:
+        request = AttributionRequest()
+        inputs = {
+            name: value[:2, :7].contiguous()  # another size than it was recorded with
+            for name, value in example_inputs(self._names, classifier.device).items()
+            if not name.startswith("attribution_")
+        }
+        with torch.no_grad():
+            logits, explanation = self._answer(classifier, inputs, request)
+            expected = classifier(**inputs, attribution_target="all")  # which this graph does not answer
+        scores = expected.attributions[torch.arange(len(logits)), explanation["attribution_target"]]
+        pairs = ((logits, expected.logits), (explanation["attributions"], scores))
+        for found, value in pairs:
+            if not (found - value).abs().max() <= _TOLERANCE * max(1.0, float(value.abs().max())):
+                raise ValueError("the compiled graph answers otherwise than the model does: it is not used.")
+
+
+def _state(classifier: nn.Module) -> tuple[Any, ...]:
+    """Changes whenever a weight does: where it lies, and how often it was written to."""
+    return tuple(
+        (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        for weight in (*classifier.parameters(), *classifier.buffers())
+    )

@@ -1,0 +1,103 @@
+"""Label and words from an exported ONNX file, through onnxruntime instead of torch."""
+
+import importlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+
+
+@dataclass
+class OnnxAnswer:
+    """What the model's own output says, under the same names and with the same shapes."""
+
+    logits: torch.Tensor
+    attributions: torch.Tensor | None = None
+    attribution_target: torch.Tensor | None = None
+    attribution_residual: torch.Tensor | None = None
+
+
+class OnnxAttributions:
+    """An exported file that is called like the model that it was exported from.
+
+    Args:
+        file: path of the ONNX file.
+        config: the configuration of that model; labels and method must be the file's.
+
+    Raises:
+        ValueError: without onnxruntime, for a file that cannot be loaded, or one that was exported from another model.
+    """
+
+    def __init__(self, file: str, config: PretrainedConfig) -> None:
+        try:
+            onnxruntime = importlib.import_module("onnxruntime")  # optional: only who asks for it needs it
+        except ImportError:
+            raise ValueError("an ONNX file runs through onnxruntime: pip install onnxruntime") from None
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a different class for every cause
+            raise ValueError(f"{file} cannot be loaded: {(str(error).splitlines() or ['unreadable'])[0]}") from None
+        said = {
+            key: json.loads(v)
+            for key, v in self._session.get_modelmeta().custom_metadata_map.items()
+            if "attrib_" in key
+        }
+        own = {
+            "attrib_id2label": {str(index): name for index, name in config.id2label.items()},
+            "attrib_attribution_method": config.attribution_method,
+            "attrib_attribution_options": config.attribution_options,
+        }
+        for key, value in own.items():
+            if said.get(key) != value:
+                name = key.removeprefix("attrib_")
+                raise ValueError(
+                    f"{file} was exported from another model: its {name} is {said.get(key)!r}, not {value!r}."
+                )
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
+        self._labels = config.num_labels
+        self._method = (config.attribution_method, config.attribution_options)
+
+    def __call__(
+        self,
+        output_attributions: bool = True,
+        attribution_target: int | str | None = None,
+        attribution_contrast: int | None = None,
+        attribution_method: str | None = None,
+        attribution_options: dict[str, Any] | None = None,
+        **tensors: torch.Tensor,
+    ) -> OnnxAnswer:
+        """The model's arguments and answer, but for methods other than the exported one.
+
+        Raises:
+            ValueError: for another method, or other options, than the file computes.
+        """
+        method, options = self._method
+        if attribution_method not in (None, method) or attribution_options not in (None, options):
+            raise ValueError(f"this ONNX file computes attribution method {method!r} with options {options} only.")
+        every = attribution_target == "all"
+        targets = range(self._labels) if every else [-1 if attribution_target is None else attribution_target]
+        contrast = -1 if attribution_contrast is None else attribution_contrast
+        if not output_attributions:
+            return OnnxAnswer(self._run(tensors, -1, -1)[0])
+        columns = [self._explain(tensors, target, contrast) for target in targets]
+        logits, *rest = columns[0]
+        if every:
+            rest = [torch.stack(parts, dim=1) for parts in list(zip(*columns))[1:]]
+        return OnnxAnswer(logits, *rest)
+
+    def _explain(self, tensors: dict[str, torch.Tensor], target: int, contrast: int) -> tuple[torch.Tensor, ...]:
+        logits, scores, explained = self._run(tensors, target, contrast)
+        objective = logits.gather(1, explained.unsqueeze(1)).squeeze(1)
+        if contrast >= 0:
+            objective = objective - logits[:, contrast]
+        return logits, scores, explained, objective - scores.sum(dim=-1)
+
+    def _run(self, tensors: dict[str, torch.Tensor], target: int, contrast: int) -> list[torch.Tensor]:
+        rows = torch.full((len(tensors["input_ids"]),), -1)
+        asked = {"attribution_target": rows + 1 + target, "attribution_contrast": rows + 1 + contrast}
+        given = {name: value.cpu() for name, value in tensors.items()} | asked
+        given.setdefault("token_type_ids", torch.zeros_like(given["input_ids"]))
+        feed = {name: given[name].numpy() for name in self._inputs}
+        return [torch.from_numpy(value) for value in self._session.run(None, feed)]

@@ -1,0 +1,188 @@
+"""Exported files: equal to the model where they were not recorded, honest about what they lose, refused otherwise."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from toy_data import write_backbone
+from transformers import AutoTokenizer
+
+from attrib_lab import export_check, exporting
+from attrib_lab.commands import build_parser
+from attrib_lab.errors import UserError
+from attrib_lab.exporting import export_model
+from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
+
+
+LABELS = {0: "sports", 1: "business", 2: "<b>other</b>"}
+TEXTS = ["the striker said the goal was new", "stocks of the old bank", "", "profit", "match match match"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model folder as training leaves it, with weights large enough to tell labels apart."""
+    path = tmp_path_factory.mktemp("model")
+    write_backbone(path)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    model = AttribForSequenceClassification.from_backbone(
+        str(path), id2label=LABELS, label2id={name: index for index, name in LABELS.items()}
+    )
+    torch.manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def onnx_folder(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("onnx")
+    export_model(folder, output, "onnx")
+    return output
+
+
+def pipeline(folder, **options):
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    return AttribTextClassificationPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(folder), **options)
+
+
+def numbers(result):
+    """Every number in a pipeline's answer, in order."""
+    if isinstance(result, dict):
+        return [number for value in result.values() for number in numbers(value)]
+    if isinstance(result, list):
+        return [number for value in result for number in numbers(value)]
+    return [result] if isinstance(result, (int, float)) else []
+
+
+@pytest.mark.parametrize(
+    "question", [{}, {"top_k": None}, {"target": "business", "contrast": "sports"}, {"attributions": False}]
+)
+def test_pipeline_through_onnx_answers_the_same(folder, onnx_folder, question):
+    texts = [*TEXTS, " ".join(["goal bank"] * 90)]  # the last is read in windows
+    plain, fast = pipeline(folder), pipeline(folder, onnx_file=str(onnx_folder / "model.onnx"))
+    fast.model.forward = None  # whatever answers, it is not the torch model
+    expected, found = plain(texts, **question), fast(texts, **question)
+    assert [str(e) for e in np.round(numbers(found), 4)] == [str(e) for e in np.round(numbers(expected), 4)]
+
+
+def test_batches_through_onnx(folder, onnx_folder):
+    fast = pipeline(folder, onnx_file=str(onnx_folder / "model.onnx"))
+    np.testing.assert_allclose(numbers(fast(TEXTS, batch_size=3)), numbers(pipeline(folder)(TEXTS)), atol=1e-5)
+
+
+def test_file_and_folder_say_what_they_are(folder, onnx_folder):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(onnx_folder / "model.onnx")
+    said = json.loads((onnx_folder / "attrib.json").read_text())
+    assert [entry.name for entry in session.get_inputs()] == said["inputs"]
+    assert [entry.name for entry in session.get_outputs()] == said["outputs"] == [
+        "logits", "attributions", "explained_target",
+    ]  # fmt: skip
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["attrib_id2label"]) == {str(k): v for k, v in LABELS.items()}
+    assert json.loads(metadata["attrib_attribution_method"]) == "lrp"
+    assert AutoTokenizer.from_pretrained(onnx_folder)("goal").input_ids
+
+
+def test_onnx_file_of_another_model_is_refused(folder, onnx_folder, tmp_path):
+    other = AttribForSequenceClassification.from_backbone(str(folder), num_labels=5)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with pytest.raises(ValueError, match="exported from another model"):
+        AttribTextClassificationPipeline(model=other, tokenizer=tokenizer, onnx_file=str(onnx_folder / "model.onnx"))
+    with pytest.raises(ValueError, match="computes attribution method 'lrp'"):
+        pipeline(folder, onnx_file=str(onnx_folder / "model.onnx"))("goal", method="attn_lrp")
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        pipeline(folder, onnx_file=str(tmp_path / "broken.onnx"))
+
+
+def test_without_onnxruntime_one_sentence(folder, onnx_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match="pip install onnxruntime"):
+        pipeline(folder, onnx_file=str(onnx_folder / "model.onnx"))
+
+
+def test_torch_export_answers_the_same(folder, tmp_path):
+    file = export_model(folder, tmp_path / "out", "pt2")
+    extra = {"attrib.json": ""}
+    graph = torch.export.load(file, extra_files=extra).module()
+    names = json.loads(extra["attrib.json"])["inputs"]
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    inputs = export_check.random_inputs(model, names, 4, 17, seed=99)
+    found, expected = graph(*(inputs[n] for n in names)), export_check.expected_answer(model, inputs)
+    for f, e in zip(found, expected):
+        torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
+
+
+def test_a_graph_that_differs_is_refused(folder, tmp_path, monkeypatch):
+    write = exporting._WRITERS["pt2"]
+
+    def write_wrong(*arguments):
+        run = write(*arguments)
+        return lambda inputs: [value + 1e-3 for value in run(inputs)]
+
+    monkeypatch.setitem(exporting._WRITERS, "pt2", write_wrong)
+    with pytest.raises(UserError, match="differs from the model"):
+        export_model(folder, tmp_path / "out", "pt2")
+    assert not (tmp_path / "out").exists()
+
+
+def test_bf16_says_what_it_loses(folder, tmp_path):
+    export_model(folder, tmp_path / "out", "pt2", "bf16", texts=TEXTS, allow_loss=True)
+    loss = json.loads((tmp_path / "out" / "attrib.json").read_text())["precision_loss"]
+    assert loss["texts"] == len(TEXTS)
+    assert 0.5 < loss["correlation"] < 1
+
+
+def test_too_great_a_loss_is_refused(folder, tmp_path, monkeypatch):
+    loss = export_check.PrecisionLoss(labels_kept=0.985, correlation=0.99, lowest_correlation=0.9, texts=5)
+    monkeypatch.setattr(exporting, "measure_loss", lambda *a: loss)
+    with pytest.raises(UserError, match=r"98\.50%"):
+        export_model(folder, tmp_path / "out", "pt2", "bf16", texts=TEXTS)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"format": "onnx", "precision": "bf16"}, "onnx is written in fp32 or int8"),
+        ({"format": "pt2", "precision": "bf16"}, "needs --data"),
+        ({"model_dir": "/nowhere"}, "no such folder"),
+    ],
+)
+def test_impossible_wishes(folder, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        export_model(**({"model_dir": folder, "output": tmp_path / "out"} | arguments))
+
+
+def test_measured_loss_by_hand():
+    """Two texts: one keeps its label, and scores that correlate by 1 and by -1."""
+    answers = {
+        "a": (torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0, 2.0, 3.0]])),
+        "b": (torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 2.0, 3.0]])),
+    }
+
+    def model(text):
+        logits, scores = answers[text]
+        return SimpleNamespace(logits=logits, attributions=scores, attribution_target=logits.argmax(-1))
+
+    def run(inputs):
+        logits, scores = answers[inputs["text"]]
+        return (logits, 2 * scores, None) if inputs["text"] == "a" else (-logits, -scores, None)
+
+    loss = export_check.measure_loss(run, model, lambda text, **_: {"text": text}, ["text"], ["a", "b"])
+    assert loss.labels_kept == 0.5
+    assert loss.correlation == pytest.approx(0.0, abs=1e-12)
+    assert loss.lowest_correlation == pytest.approx(-1.0)
+
+
+def test_command_line_reads_its_example(tmp_path):
+    parsed = build_parser().parse_args(["export", "outputs/demo", "--format", "onnx", "--output", str(tmp_path)])
+    assert (parsed.format, parsed.precision, parsed.model_dir) == ("onnx", "fp32", "outputs/demo")

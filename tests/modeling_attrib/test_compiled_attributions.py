@@ -1,0 +1,83 @@
+"""Compiled attributions: asked like the ordinary ones, equal to them, and never stale."""
+
+import copy
+
+import pytest
+import torch
+from architectures import batch, build
+
+from modeling_attrib.compiled_attributions import CompiledAttributions
+
+
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def models():
+    """A model and its compiled twin; one compilation, half a minute, for the whole module."""
+    model = build("bert", dtype=torch.float32)
+    return model, copy.deepcopy(model).compile_attributions()
+
+
+def answers(model, lengths, **question):
+    with torch.inference_mode():
+        return model(**batch(lengths), output_attributions=True, **question)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Counts the calls that the compiled graph answers."""
+    counted = []
+    explain = CompiledAttributions.explain
+    monkeypatch.setattr(CompiledAttributions, "explain", lambda *a: (counted.append(1), explain(*a))[1])
+    return counted
+
+
+@pytest.mark.parametrize("lengths", [(1,), (4,), (7, 11, 9), (2, 2)])
+@pytest.mark.parametrize(
+    "question",
+    [{}, {"attribution_target": 1}, {"attribution_target": 2, "attribution_contrast": 0}, {"attribution_contrast": 1}],
+)
+def test_equals_the_ordinary_answer(models, calls, lengths, question):
+    plain, compiled = models
+    expected, found = answers(plain, lengths, **question), answers(compiled, lengths, **question)
+    assert len(calls) == 1
+    assert list(found) == list(expected)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], **TOLERANCE)
+
+
+def test_one_target_a_text(models, calls):
+    plain, compiled = models
+    question = {"attribution_target": torch.tensor([2, 0, 1])}
+    expected, found = answers(plain, (7, 11, 9), **question), answers(compiled, (7, 11, 9), **question)
+    torch.testing.assert_close(found.attributions, expected.attributions, **TOLERANCE)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("question", [{"attribution_target": "all"}, {"attribution_method": "attn_lrp"}])
+def test_other_questions_go_the_ordinary_way(models, calls, question):
+    plain, compiled = models
+    expected, found = answers(plain, (7, 9), **question), answers(compiled, (7, 9), **question)
+    assert torch.equal(found.attributions, expected.attributions)
+    assert not calls
+
+
+@pytest.mark.parametrize("target", [7, -2, "World", torch.tensor([0])])
+def test_no_label_is_refused(models, target):
+    with pytest.raises(ValueError, match="attribution_target"):
+        answers(models[1], (4, 3), attribution_target=target)
+
+
+def test_copies_do_not_share_it(models):
+    assert copy.deepcopy(models[1])._compiled is None
+
+
+def test_changed_weights_are_compiled_again():
+    model = build("bert", dtype=torch.float32).compile_attributions()
+    with torch.no_grad():
+        model.classifier.weight.mul_(-2)
+    found = answers(model, (5, 3))
+    expected = answers(copy.deepcopy(model), (5, 3))
+    torch.testing.assert_close(found.attributions, expected.attributions, **TOLERANCE)
+    torch.testing.assert_close(found.logits, expected.logits, **TOLERANCE)

@@ -1,0 +1,95 @@
+"""The recorded graph: the model's own answers on any size, conserved, and free of autograd."""
+
+import copy
+
+import pytest
+import torch
+from architectures import ARCHITECTURES, POST_NORM, batch, build, zero_biases
+
+from modeling_attrib.tracing import graph_inputs, trace_attributions
+
+
+SIZES = ((4,), (7, 11, 9), (2, 2), (16, 16, 3, 5))
+
+
+def graph_arguments(names, lengths, target=-1, contrast=-1, side="right"):
+    tokens = batch(lengths, side)
+    tokens["token_type_ids"] = torch.zeros_like(tokens["input_ids"])
+    rows = torch.zeros(len(lengths), dtype=torch.long)
+    tokens |= {"attribution_target": rows + target, "attribution_contrast": rows + contrast}
+    return [tokens[name] for name in names]
+
+
+def ask(model, lengths, side="right", **question):
+    with torch.no_grad():
+        return model(**batch(lengths, side), output_attributions=True, **question)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_graph_equals_the_model_on_sizes_it_was_not_recorded_with(name):
+    model = build(name)
+    names = graph_inputs(model)
+    graph = trace_attributions(model, names)
+    for lengths in SIZES:
+        for target, contrast in ((-1, -1), (1, -1), (2, 0)):
+            logits, scores, explained = graph(*graph_arguments(names, lengths, target, contrast))
+            question = {"attribution_target": target, "attribution_contrast": contrast}
+            expected = ask(model, lengths, **{k: v for k, v in question.items() if v >= 0})
+            tolerance = {"rtol": 1e-5, "atol": 1e-6} if name == "llama" else {"rtol": 1e-9, "atol": 1e-11}
+            torch.testing.assert_close(logits, expected.logits, **tolerance)
+            torch.testing.assert_close(scores, expected.attributions, **tolerance)
+            assert explained.tolist() == expected.attribution_target.tolist()
+
+
+@pytest.mark.parametrize("name", [*POST_NORM, "modernbert"])
+def test_conservation_holds_in_the_graph(name):
+    model = build(name)
+    zero_biases(model)
+    names = graph_inputs(model)
+    graph = trace_attributions(model, names)
+    logits, scores, explained = graph(*graph_arguments(names, (5, 12)))
+    torch.testing.assert_close(
+        scores.sum(dim=-1), logits.gather(1, explained.unsqueeze(1)).squeeze(1), rtol=1e-9, atol=0
+    )
+
+
+@pytest.mark.parametrize("method", ["attn_lrp", "gradient_x_input", "saliency", "attention_gradient"])
+def test_other_methods_are_recorded_too(method):
+    model = build("bert", attribution_method=method)
+    names = graph_inputs(model)
+    _, scores, _ = trace_attributions(model, names)(*graph_arguments(names, (7, 4)))
+    torch.testing.assert_close(scores, ask(model, (7, 4)).attributions, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("layers", ["last", "all"])
+def test_adjusted_features_are_recorded_too(layers):
+    model = build("bert", feature_adjustment="attribution", feature_adjustment_layers=layers)
+    names = graph_inputs(model)
+    logits, scores, _ = trace_attributions(model, names)(*graph_arguments(names, (7, 4)))
+    expected = ask(model, (7, 4))
+    torch.testing.assert_close(logits, expected.logits, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(scores, expected.attributions, rtol=1e-9, atol=1e-11)
+
+
+def test_left_padding():
+    model = build("bert")
+    names = graph_inputs(model)
+    _, scores, _ = trace_attributions(model, names)(*graph_arguments(names, (7, 4), side="left"))
+    torch.testing.assert_close(scores, ask(model, (7, 4), side="left").attributions, rtol=1e-9, atol=1e-11)
+
+
+def test_recording_leaves_the_model_as_it_was():
+    model = build("bert")
+    before, flags = copy.deepcopy(model.state_dict()), [p.requires_grad for p in model.parameters()]
+    graph = trace_attributions(model, graph_inputs(model))
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+    assert [p.requires_grad for p in model.parameters()] == flags
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert not any("autograd" in str(node.target) for node in graph.graph.nodes)
+
+
+def test_training_mode_is_refused():
+    model = build("bert").train()
+    with pytest.raises(ValueError, match="evaluation mode"):
+        trace_attributions(model, graph_inputs(model))
