@@ -1,7 +1,5 @@
 """A classifier's logits and attributions as one compiled graph, for the machine that it was compiled on."""
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,7 +63,7 @@ class CompiledAttributions:
         contrast = none if request.contrast is None else request.resolve_contrast(labels)
         given = {"token_type_ids": torch.zeros_like(ids)} | inputs
         given |= {"attribution_target": target.squeeze(1), "attribution_contrast": contrast.squeeze(1)}
-        logits, scores, explained = self._run(*(given[name] for name in self._names))
+        logits, scores, explained = self._run(*(given[name].contiguous() for name in self._names))
         objective = AttributionRequest(explained, request.contrast).objective(logits).squeeze(1)
         return logits, {
             "attributions": scores,
@@ -75,10 +73,9 @@ class CompiledAttributions:
 
     def _compile(self, classifier: nn.Module) -> None:
         program = export_attributions(classifier, self._names)
-        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False), torch.no_grad():
-            package, options = str(Path(folder) / "attributions.pt2"), {"freezing": True}
+        with torch.inference_mode(False), torch.no_grad():
             try:
-                torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=options)
+                package = torch._inductor.aoti_compile_and_package(program, inductor_configs={"freezing": True})
             except Exception as error:  # a missing compiler, or whatever the compiler says
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise ValueError(f"the attributions could not be compiled: {reason}") from None

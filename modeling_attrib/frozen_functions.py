@@ -69,7 +69,8 @@ class _FrozenAttention(torch.autograd.Function):
         is_causal: bool,
         scale: float | None,
     ) -> torch.Tensor:
-        output, log_sum = _FLASH(query, key, value, is_causal=is_causal, attn_mask=mask, scale=scale)
+        additive = _additive(mask, query.dtype)
+        output, log_sum = _FLASH(query, key, value, is_causal=is_causal, attn_mask=additive, scale=scale)
         ctx.save_for_backward(query, key, log_sum, *(() if mask is None else (mask,)))
         ctx.is_causal, ctx.scale = is_causal, scale
         return output
@@ -106,7 +107,8 @@ class _TransposedAttention(torch.autograd.Function):
             return _kernel_gradient(gradient, query, key, mask, scale)
         centre = (lowest + highest) / 2
         weighted = gradient * (centre - log_sum).exp().unsqueeze(-1).to(gradient.dtype)
-        exchanged = None if mask is None else mask.transpose(-1, -2)
+        additive = _additive(mask, query.dtype)
+        exchanged = None if additive is None else additive.transpose(-1, -2)
         output, log_column = _FLASH(key, query, weighted, attn_mask=exchanged, scale=scale)
         return output.mul_((log_column - centre).exp_().unsqueeze(-1).to(gradient.dtype))
 
@@ -125,6 +127,13 @@ class _TransposedAttention(torch.autograd.Function):
             mask = mask.repeat(labels, 1, 1, 1)
         output = _TransposedAttention.apply(gradient.flatten(0, 1), query, key, log_sum, mask, scale)
         return output.unflatten(0, (labels, -1)), 0
+
+
+def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """The mask as the kernel takes it. Made where it is used: layers that share a boolean mask keep that one alone."""
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf)
 
 
 def _kernel_gradient(
@@ -182,7 +191,5 @@ def frozen_attention(
     if enable_gqa:  # grouped keys serve several query heads each
         groups = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    if mask is not None and mask.dtype == torch.bool:
-        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
     mask = None if mask is None else mask.detach()
     return _FrozenAttention.apply(query.detach(), key.detach(), value, mask, is_causal, scale)

@@ -28,7 +28,18 @@ from modeling_attrib import AttribForSequenceClassification
 CODE = Path(modeling_attrib.__file__).parent
 ENTRANCES = ("modeling_attrib", "pipeline_attrib", "configuration_attrib")  # the files that auto_map and pipelines name
 STANDARD_LIBRARY = {
-    *("bisect", "collections", "contextlib", "dataclasses", "difflib", "functools", "html", "inspect", "itertools"),
+    *(
+        "bisect",
+        "collections",
+        "contextlib",
+        "dataclasses",
+        "difflib",
+        "functools",
+        "html",
+        "importlib",
+        "inspect",
+        "itertools",
+    ),
     *("json", "math", "re", "threading", "types", "typing", "unicodedata"),
 }
 
