@@ -53,8 +53,12 @@ def model_answers(model: Any, tokenizer: Any) -> Answers:
 
 
 def pipeline_answers(classify: Any) -> Answers:
-    """The pipeline's results for all texts."""
-    return {name: classify(text if "text_pair" in text else text["text"]) for name, text in TEXTS.items()}
+    """The pipeline's results for all texts, and for one with every question that can be asked of it."""
+    answers = {name: classify(text if "text_pair" in text else text["text"]) for name, text in TEXTS.items()}
+    labels = list(classify.model.config.id2label.values())
+    question = {"target": labels[0], "contrast": labels[-1], "method": "gradient_x_input", "aggregation": "token"}
+    answers["questions"] = classify(TEXTS["plain text"]["text"], top_k=None, **question)
+    return answers
 
 
 def bundle_answers(bundle: str) -> dict[str, Answers]:

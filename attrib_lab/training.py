@@ -131,6 +131,8 @@ def _prepare_folder(folder: Path, recipe: Recipe) -> str | None:
                 f"{checkpoints} to start afresh."
             )
         print(f"going on from {checkpoint}")
+    elif recipe_file.is_file():
+        print(f"the run in {folder} was cut off before its first checkpoint: starting afresh")
     return checkpoint
 
 

@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
-from .attribution_methods import AttributionRequest, Inputs, get_attribution_method
+from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
 from .backbone_parts import find_parts, is_causal
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
@@ -231,6 +231,20 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self._compiled = CompiledAttributions(self)
         return self
 
+    def choose_attribution_method(
+        self, name: str | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[AttributionMethod, dict[str, Any]]:
+        """The method and its options that `forward` uses when asked for these; the configuration's by default.
+
+        Raises:
+            ValueError: for an unknown method, or an option that it does not have.
+        """
+        method = get_attribution_method(name or self.config.attribution_method)
+        if options is None:
+            options = self.config.attribution_options if method.name == self.config.attribution_method else {}
+        method.check_options(options)
+        return method, options
+
     # What attribution methods ask of a classifier --------------------------------------------------------------
 
     def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor:
@@ -334,10 +348,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     def _explain(
         self, inputs: Inputs, request: AttributionRequest, name: str | None, options: dict[str, Any] | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        method = get_attribution_method(name or self.config.attribution_method)
-        if options is None:
-            options = self.config.attribution_options if method.name == self.config.attribution_method else {}
-        method.check_options(options)
+        method, options = self.choose_attribution_method(name, options)
         with torch.inference_mode(False), torch.enable_grad():
             inputs = _outside_inference_mode(inputs)
             logits, scores = method.function(self, inputs, request, **options)

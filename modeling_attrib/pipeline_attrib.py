@@ -1,5 +1,6 @@
 """The text-classification pipeline with attributions: label, score, and the words behind them."""
 
+import inspect
 import re
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ import torch
 from transformers import TextClassificationPipeline
 from transformers.pipelines.base import ChunkPipeline
 
-from .attribution_methods import get_attribution_method
 from .backbone_parts import position_limit
 from .html_attrib import HTMLFragment, render_html
 from .onnx_attrib import OnnxAttributions
@@ -21,6 +21,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _DEFAULT_OVERLAP = 64  # tokens: about three sentences of context on each side of a window's edge
 # A fast tokenizer keeps its truncation settings inside: two threads that share one would cut each other's texts.
 _TOKENIZER_LOCK = threading.Lock()
+_STOCK_ARGUMENTS = ("return_all_scores", "function_to_apply", "top_k")
 _NO_LIMIT = 10**9  # tokenizers without a maximum length report a huge one
 
 
@@ -35,7 +36,8 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
       `aggregation="token"` also `"token"` and `"special"`; special tokens have an empty span.
     * `special_score`: the sum over special tokens ([CLS], [SEP] ...).
     * `residual`: what no token accounts for. Attributions + special_score + residual = the explained logit.
-    * `target`, `contrast`: the labels explained, when these were asked for.
+    * `target`, `contrast`: the labels explained, when these were asked for. `label` and `score` stay the prediction's;
+      the words then speak for `target` (and against `contrast`: all 0 if both are one label).
 
     A text longer than the model's limit is read in overlapping windows. Its logits are the windows' mean, weighted
     by their number of tokens; attributions are combined with the same weights, so they still add up to the logit.
@@ -75,6 +77,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         overlap: int | None = None,
         **stock: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        self._refuse_misspelt(stock)
         preprocess, forward, postprocess = super()._sanitize_parameters(**stock)
         if attributions is not None:
             forward["attributions"] = attributions
@@ -86,17 +89,25 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
             forward["target"] = postprocess["target"] = self._label_index(target, "target")
         if contrast is not None:
             forward["contrast"] = postprocess["contrast"] = self._label_index(contrast, "contrast")
-        if method is not None:
-            get_attribution_method(method)
-            forward["method"] = method
-        if method_options is not None:
-            forward["method_options"] = method_options
+        if method is not None or method_options is not None:
+            # Asked of the model: loaded from a folder, its code and this file may be two copies, with two registries.
+            self.model.choose_attribution_method(method, method_options)
+            forward |= {"method": method, "method_options": method_options}
         if overlap is not None:
             preprocess["overlap"] = overlap
         top_k = stock.get("top_k", 1)
         if top_k is None or top_k != 1 or stock.get("return_all_scores"):
             forward["every_label"] = True
         return preprocess, forward, postprocess
+
+    def _refuse_misspelt(self, arguments: dict[str, Any]) -> None:
+        """What nobody knows goes to the tokenizer, which drops it with a warning: say so where it is one of ours."""
+        own = list(inspect.signature(self._sanitize_parameters).parameters)[:-1]
+        known = {*_STOCK_ARGUMENTS, *inspect.signature(self.tokenizer.__call__).parameters}
+        for name in set(arguments) - known:
+            close = get_close_matches(name, own, n=1, cutoff=0.8)
+            if close:
+                raise ValueError(f"unknown argument {name!r}. Did you mean {close[0]!r}?")
 
     def _label_index(self, label: int | str, argument: str) -> int:
         names = self.model.config.id2label

@@ -223,6 +223,8 @@ def test_a_hundred_thousand_words(pipe):
         ({"target": 4}, "not a label"),
         ({"contrast": "Weather"}, "not a label"),
         ({"aggregation": "words"}, "word, token, sentence"),
+        ({"agregation": "token"}, "unknown argument 'agregation'. Did you mean 'aggregation'"),
+        ({"targets": "World"}, "Did you mean 'target'"),
         ({"method": "lpr"}, "unknown attribution method 'lpr'"),
         ({"method": "lrp", "method_options": {"layers": "all"}}, "has no option 'layers'"),
     ],

@@ -32,6 +32,7 @@ for auto in (AutoModel, AutoModelForSequenceClassification):
     answer[auto.__name__] = [out.logits.tolist(), out.attributions.tolist()]
 pipe = pipeline("text-classification", model=folder, trust_remote_code=True)
 answer["pipeline"] = pipe(texts)
+answer["question"] = pipe(texts, method="attn_lrp", target="LABEL_1", aggregation="token")
 answer["class"] = type(pipe).__name__
 pipe.model.save_pretrained(folder + "-again")
 answer["html"] = pipe.render_html(texts[0], answer["pipeline"][0])
@@ -76,6 +77,7 @@ def test_a_fresh_process_gets_the_same(folder, tmp_path):
     pipe = AttribTextClassificationPipeline(model=model, tokenizer=tokenizer)
     assert answer["class"] == "AttribTextClassificationPipeline"
     assert answer["pipeline"] == pipe(TEXTS)
+    assert answer["question"] == pipe(TEXTS, method="attn_lrp", target="LABEL_1", aggregation="token")
     assert "Stocks" in answer["html"]
     # What that process saved again is complete: the same code and a configuration that finds it.
     again = Path(f"{folder}-again")
