@@ -15,7 +15,7 @@ from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
 from .bundles import TrainedModel, load_trained_model
-from .errors import UserError, first_line
+from .errors import UserError, first_line, nearest
 from .export_check import Run, check_equal, measure_loss
 from .sources import load_rows
 
@@ -55,6 +55,10 @@ def export_model(
         UserError: for a folder, format or precision that cannot be used; if the written graph differs from the model
             on shapes that it was not recorded with; or if a reduced precision loses too much. Nothing is written then.
     """
+    if format not in FORMATS:
+        raise UserError(f"--format is {' or '.join(FORMATS)}, not {format!r}.{nearest(format, list(FORMATS))}")
+    if Path(output).is_file():
+        raise UserError(f"--output {output} is a file: name a folder.")
     if precision not in PRECISIONS[format]:
         raise UserError(f"{format} is written in {' or '.join(PRECISIONS[format])}, not in {precision}.")
     if precision != "fp32" and not texts:
@@ -64,17 +68,18 @@ def export_model(
     trained = load_trained_model(Path(model_dir))
     model = trained.model.eval()
     names = graph_inputs(model, trained.tokenizer.model_input_names)
+    limit = token_limit(model, trained.tokenizer)
     description = _describe(trained, names, precision)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / FORMATS[format]
         exported = _in_bfloat16(model_dir) if precision == "bf16" else model
-        program = _export(exported, names, token_limit(model, trained.tokenizer))
+        program = _export(exported, names, limit)
         run = _WRITERS[format](program, file, names, description)
-        difference = check_equal(run, model, names) if precision == "fp32" else None
+        difference = check_equal(run, model, names, limit) if precision == "fp32" else None
         if precision == "int8":
             run = _quantize(file, names)
         if precision != "fp32":
-            loss = measure_loss(run, model, trained.tokenizer, names, texts)
+            loss = measure_loss(run, model, trained.tokenizer, names, texts, limit)
             description["precision_loss"] = loss.as_dict()
             if not allow_loss and (loss.labels_kept < LABELS_KEPT or loss.correlation < CORRELATION):
                 raise UserError(

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .attribution_methods import AttributionRequest, Inputs
+from .backbone_parts import position_limit
 from .tracing import example_inputs, export_attributions, graph_inputs
 
 
@@ -27,6 +28,7 @@ class CompiledAttributions:
 
     def __init__(self, classifier: nn.Module) -> None:
         self._names = graph_inputs(classifier)
+        self._limit = position_limit(classifier)
         self._compile(classifier)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -43,6 +45,9 @@ class CompiledAttributions:
             and method in (None, classifier.config.attribution_method)
             and options in (None, classifier.config.attribution_options)
             and set(inputs) <= set(self._names)
+            and inputs["input_ids"].shape[1] <= (self._limit or inputs["input_ids"].shape[1])
+            and inputs["input_ids"].device == classifier.device
+            and not torch.is_autocast_enabled(classifier.device.type)
         )
 
     def explain(
@@ -63,7 +68,7 @@ class CompiledAttributions:
         contrast = none if request.contrast is None else request.resolve_contrast(labels)
         given = {"token_type_ids": torch.zeros_like(ids)} | inputs
         given |= {"attribution_target": target.squeeze(1), "attribution_contrast": contrast.squeeze(1)}
-        logits, scores, explained = self._run(*(given[name].contiguous() for name in self._names))
+        logits, scores, explained = self._run(*(given[name].long().contiguous() for name in self._names))
         objective = AttributionRequest(explained, request.contrast).objective(logits).squeeze(1)
         return logits, {
             "attributions": scores,
@@ -101,8 +106,9 @@ class CompiledAttributions:
 
 
 def _state(classifier: nn.Module) -> tuple[Any, ...]:
-    """Changes whenever a weight does: where it lies, and how often it was written to."""
-    return tuple(
-        (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
-        for weight in (*classifier.parameters(), *classifier.buffers())
-    )
+    """Changes with the configuration, and whenever a weight is replaced or written to (but not through `.data`)."""
+    weights = (*classifier.parameters(), *classifier.buffers())
+    written = ((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
+    config = classifier.config
+    asked = (config.attribution_method, str(config.attribution_options), config.pooling, config.feature_adjustment)
+    return *asked, *written

@@ -106,7 +106,7 @@ class _TransposedAttention(torch.autograd.Function):
         if not bool((highest - lowest).max() < _WIDEST_RANGE):  # e^(−l) would leave the range of float32
             return _kernel_gradient(gradient, query, key, mask, scale)
         centre = (lowest + highest) / 2
-        weighted = gradient * (centre - log_sum).exp().unsqueeze(-1).to(gradient.dtype)
+        weighted = (gradient * (centre - log_sum).exp().unsqueeze(-1).to(gradient.dtype)).contiguous()
         additive = _additive(mask, query.dtype)
         exchanged = None if additive is None else additive.transpose(-1, -2)
         output, log_column = _FLASH(key, query, weighted, attn_mask=exchanged, scale=scale)
@@ -158,19 +158,37 @@ def frozen_std_layer_norm(
 
 
 def can_freeze_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, dropout_p: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    enable_gqa: bool = False,
 ) -> bool:
-    """Whether `frozen_attention` takes these: where torch itself would choose its fused CPU kernel."""
+    """Whether `frozen_attention` takes these: plain attention of one type and size, on a CPU, with its fused kernel on.
+
+    The kernel checks nothing itself: what torch would broadcast, convert or compute otherwise must not reach it.
+    """
+    if query.dim() != 4 or key.dim() != 4 or key.shape != value.shape or (mask is not None and is_causal):
+        return False
+    heads = query.shape[1] if enable_gqa else key.shape[1]
+    groups_fit = key.shape[1] > 0 and query.shape[1] % key.shape[1] == 0
+    scores = (query.shape[0], query.shape[1], query.shape[2], key.shape[2])
     return (
         get_proxy_mode() is None  # a graph is being recorded, whose readers may not know the kernel
+        and torch.backends.cuda.flash_sdp_enabled()  # the switch of `sdpa_kernel`, on a CPU too
         and dropout_p == 0
+        and groups_fit
+        and (query.shape[0], query.shape[1], query.shape[3]) == (key.shape[0], heads, key.shape[3])
+        and query.dtype == key.dtype == value.dtype
+        and query.device == key.device == value.device
         and query.device.type == "cpu"
         and query.dtype in (torch.float32, torch.float64, torch.bfloat16)
-        and query.dim() == key.dim() == value.dim() == 4
-        and query.shape[-1] == value.shape[-1]
         and 0 not in (*query.shape, *key.shape)
         and all(tensor.stride(-1) == 1 for tensor in (query, key, value))
         and (mask is None or (mask.dim() in (2, 4) and mask.dtype in (torch.bool, query.dtype)))
+        and (mask is None or all(have in (1, want) for have, want in zip(mask.shape[::-1], scores[::-1])))
     )
 
 

@@ -220,7 +220,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
         Takes a minute or so, and a C++ compiler. From then on `forward` runs the graph where it can: in evaluation
         mode, without gradients or labels, for one target per text; everything else goes the ordinary way. Sizes stay
-        dynamic. Changed weights are noticed and compiled again.
+        dynamic. Weights that were replaced or written to are noticed and compiled again; after writes through `.data`,
+        call this again. Keeps a second copy of the weights.
 
         Returns:
             The model itself.

@@ -59,7 +59,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
 
     def __init__(self, *arguments: Any, onnx_file: str | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._answer = self.model if onnx_file is None else OnnxAttributions(onnx_file, self.model.config)
+        self._onnx = None if onnx_file is None else OnnxAttributions(onnx_file, self.model.config)
 
     def check_model_type(self, supported_models: Any) -> None:
         """Accept any model whose forward explains (the stock check knows only transformers' own classes)."""
@@ -91,8 +91,10 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
             forward["contrast"] = postprocess["contrast"] = self._label_index(contrast, "contrast")
         if method is not None or method_options is not None:
             # Asked of the model: loaded from a folder, its code and this file may be two copies, with two registries.
-            self.model.choose_attribution_method(method, method_options)
-            forward |= {"method": method, "method_options": method_options}
+            earlier = getattr(self, "_forward_params", {})  # what the constructor was given
+            merged = method or earlier.get("method"), method_options
+            self.model.choose_attribution_method(*merged)
+            forward |= dict(zip(("method", "method_options"), merged))
         if overlap is not None:
             preprocess["overlap"] = overlap
         top_k = stock.get("top_k", 1)
@@ -102,6 +104,8 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
 
     def _refuse_misspelt(self, arguments: dict[str, Any]) -> None:
         """What nobody knows goes to the tokenizer, which drops it with a warning: say so where it is one of ours."""
+        if "onnx_file" in arguments:
+            raise ValueError("onnx_file is given when the pipeline is made, not with a text.")
         own = list(inspect.signature(self._sanitize_parameters).parameters)[:-1]
         known = {*_STOCK_ARGUMENTS, *inspect.signature(self.tokenizer.__call__).parameters}
         for name in set(arguments) - known:
@@ -245,7 +249,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
                 "attribution_method": method,
                 "attribution_options": method_options,
             }
-        output = self._answer(**tensors, **arguments)
+        output = (self._onnx or self.model)(**tensors, **arguments)
         result = {**model_inputs, **tensors, "logits": output.logits}
         if attributions:
             per_label = arguments["attribution_target"] == "all"

@@ -181,7 +181,7 @@ class PropagationRules(TorchFunctionMode):
         # A mask that asks for a gradient (T5's position bias) would switch to another kernel, with other rounding.
         mask = None if attn_mask is None else attn_mask.detach()
         if self._attention == "frozen":
-            if can_freeze_attention(query, key, value, mask, dropout_p):
+            if can_freeze_attention(query, key, value, mask, dropout_p, is_causal, kw.get("enable_gqa", False)):
                 return frozen_attention(query, key, value, mask, is_causal=is_causal, **kw)
             self.takes_batched_gradients = False
             return func(query.detach(), key.detach(), value, mask, dropout_p, is_causal, **kw)

@@ -7,8 +7,10 @@ dynamic in texts and tokens, can be compiled, and can be exported to runtimes th
 from dataclasses import dataclass
 
 import torch
+import transformers
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from .attention_records import ExplicitAttention
 from .attribution_methods import Classifier, get_attribution_method
@@ -59,8 +61,10 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
         (batch,)). Its weights are the classifier's own tensors, not copies.
 
     Raises:
-        ValueError: if the classifier is in training mode.
+        ValueError: in training mode, under transformers 4, or for a method that reads values to decide what to do.
     """
+    if int(transformers.__version__.partition(".")[0]) < 5:
+        raise ValueError(f"a graph is recorded with transformers 5 or newer; this is {transformers.__version__}.")
     if classifier.training:
         raise ValueError("a graph is recorded in evaluation mode: call model.eval() first.")
     method = get_attribution_method(classifier.config.attribution_method)
@@ -76,7 +80,10 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
 
     with torch.inference_mode(False):
         record = make_fx(explain, tracing_mode="symbolic", _allow_non_fake_inputs=True)
-        graph = record(*example_inputs(names, classifier.device).values())
+        try:
+            graph = record(*example_inputs(names, classifier.device).values())
+        except GuardOnDataDependentSymNode:
+            raise ValueError(f"method {method.name!r} cannot be recorded as a graph for this backbone.") from None
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

@@ -139,6 +139,12 @@ def test_a_graph_that_differs_is_refused(folder, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_graph_of_nan_is_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(exporting._WRITERS, "pt2", lambda *a: lambda inputs: [torch.full((1,), torch.nan)] * 3)
+    with pytest.raises(UserError, match="differs from the model by nan"):
+        export_model(folder, tmp_path / "out", "pt2")
+
+
 def test_bf16_says_what_it_loses(folder, tmp_path):
     export_model(folder, tmp_path / "out", "pt2", "bf16", texts=TEXTS, allow_loss=True)
     loss = json.loads((tmp_path / "out" / "attrib.json").read_text())["precision_loss"]
@@ -182,7 +188,7 @@ def test_measured_loss_by_hand():
         logits, scores = answers[inputs["text"]]
         return (logits, 2 * scores, None) if inputs["text"] == "a" else (-logits, -scores, None)
 
-    loss = export_check.measure_loss(run, model, lambda text, **_: {"text": text}, ["text"], ["a", "b"])
+    loss = export_check.measure_loss(run, model, lambda text, **_: {"text": text}, ["text"], ["a", "b"], limit=64)
     assert loss.labels_kept == 0.5
     assert loss.correlation == pytest.approx(0.0, abs=1e-12)
     assert loss.lowest_correlation == pytest.approx(-1.0)

@@ -79,6 +79,13 @@ def test_scores_from_gentle_to_beyond_the_range_of_exponentials(spread):
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 3, 2), (1, 2, 3, 0), (3, 2, 1, 0)])
+def test_gradients_laid_out_in_any_order(order):
+    query, key, value, gradient = tensors()
+    back = sorted(range(4), key=order.__getitem__)
+    compare([query, key, value, gradient.permute(order).contiguous().permute(back)])
+
+
 @pytest.mark.parametrize("mask", ["none", "keys", "window-and-keys", "bias-per-head"])
 def test_several_labels_go_back_together(mask):
     query, key, value, _ = tensors()
@@ -98,6 +105,14 @@ def test_what_the_kernel_does_not_take():
     assert not can_freeze_attention(query, key, value[..., :2], None, 0.0)
     assert not can_freeze_attention(query.half(), key.half(), value.half(), None, 0.0)
     assert not can_freeze_attention(query[:, :, :0], key, value, None, 0.0)
+    assert not can_freeze_attention(query, key[:, :1], value[:, :1], None)  # torch broadcasts, the kernel crashes
+    assert not can_freeze_attention(query, key[:1], value[:1], None)
+    assert not can_freeze_attention(query[:1], key, value, None)
+    assert can_freeze_attention(query, key[:, :1], value[:, :1], None, enable_gqa=True)
+    assert not can_freeze_attention(query, key, value.float(), None)  # autocast leaves such mixtures
+    assert not can_freeze_attention(query, key, value, masks()["keys"], is_causal=True)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        assert not can_freeze_attention(query, key, value, None)
     assert not can_freeze_attention(query, key, value, torch.zeros(TOKENS, TOKENS), 0.0)  # of another type
 
 
