@@ -16,7 +16,9 @@ async function start() {
     return;
   }
   try {
-    model = new Model((share) => say(`Loading the model: ${Math.floor(100 * share)} %`));
+    model = new Model((share) => {
+      say(share < 1 ? `Loading the model: ${Math.floor(100 * share)} %` : "Preparing the model …");
+    });
     ({ labels } = await model.load(new URL("./model/", import.meta.url).href));
   } catch (error) {
     say(error.message, true);

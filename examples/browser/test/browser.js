@@ -39,3 +39,11 @@ export async function watchedPage(browser, options = {}) {
   page.setDefaultTimeout(180_000);
   return { page, requests, complaints };
 }
+
+/** Waits for the answer to the newest question, or a warning. */
+export async function settled(page) {
+  await page.waitForFunction(() => {
+    const status = document.getElementById("status");
+    return status.classList.contains("warning") || / s, in this browser/.test(status.textContent);
+  });
+}

@@ -4,7 +4,7 @@
 // label indices or null. Texts travel as numbers: JSON over the wire does not carry lone surrogates.
 
 import { readFileSync } from "node:fs";
-import { openBrowser, watchedPage } from "./browser.js";
+import { openBrowser, settled, watchedPage } from "./browser.js";
 
 const [url] = process.argv.slice(2);
 const questions = JSON.parse(readFileSync(0, "utf8"));
@@ -19,14 +19,6 @@ try {
   process.stdout.write(JSON.stringify({ answers, requests, complaints, leak }));
 } finally {
   await browser.close();
-}
-
-/** Waits for an answer that belongs to the newest question, or a warning. */
-async function settled(page) {
-  await page.waitForFunction(() => {
-    const status = document.getElementById("status");
-    return status.classList.contains("warning") || / s, in this browser/.test(status.textContent);
-  });
 }
 
 async function ask(page, { text, target, contrast }) {
