@@ -4,6 +4,7 @@
 // label indices or null. Texts travel as numbers: JSON over the wire does not carry lone surrogates.
 
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { openBrowser, settled, watchedPage } from "./browser.js";
 
 const [url] = process.argv.slice(2);
@@ -15,10 +16,26 @@ try {
   await settled(page);
   const answers = [];
   for (const question of questions) answers.push(await ask(page, question));
-  const leak = await page.evaluate(() => fetch("http://127.0.0.1:9/").then(String, (error) => error.name));
-  process.stdout.write(JSON.stringify({ answers, requests, complaints, leak }));
+  const seen = { requests: [...requests], complaints: [...complaints] };
+  // What the page and its thread get when they ask another origin, one that would answer anybody.
+  const other = await openServer();
+  const elsewhere = [];
+  for (const place of [page, ...page.workers()]) {
+    elsewhere.push(await place.evaluate((to) => fetch(to).then(String, (error) => error.name), other.url));
+  }
+  other.close();
+  process.stdout.write(JSON.stringify({ answers, ...seen, elsewhere }));
 } finally {
   await browser.close();
+}
+
+async function openServer() {
+  const server = createServer((_, response) => {
+    response.setHeader("Access-Control-Allow-Origin", "*");
+    response.end("reached");
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
 }
 
 async function ask(page, { text, target, contrast }) {
