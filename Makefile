@@ -7,9 +7,10 @@ RUN := $(VENV)/bin/python
 # One thread per test process: two processes that fight over two cores are slower than one.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1
 ARGS ?=
+MODEL ?= outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest test-slow lint format bench clean
+.PHONY: help venv demo test test-oldest test-slow browser test-browser lint format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +42,14 @@ test-oldest: $(OLDEST)/.ready ## run the tests of the Hub code on the oldest sup
 
 test-slow: venv ## run the tests that train for minutes
 	$(TEST_ENV) $(RUN) -m pytest -m slow $(ARGS)
+
+browser: venv ## build the page that classifies without a server, examples/browser/dist (MODEL=folder, outputs/demo)
+	cd examples/browser && npm ci && npm run build
+	$(RUN) -m attrib_lab export $(MODEL) --format onnx --output examples/browser/dist/model
+
+test-browser: browser ## compare that page with the Python pipeline in headless Chromium
+	cd examples/browser && npm run lint && npm test
+	ATTRIB_MODEL=$(MODEL) $(TEST_ENV) $(RUN) -m pytest -m browser tests/examples $(ARGS)
 
 lint: venv ## check style and formatting
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,24 @@
+// The classifier in a thread of its own, so that the page stays awake while it computes.
+
+import { Classifier, PlainError } from "./classifier.js";
+
+let classifier;
+
+const handlers = {
+  async load(folder) {
+    classifier = await Classifier.load(folder, (share) => postMessage({ share }));
+    return { labels: classifier.labels, method: classifier.about.attribution_method };
+  },
+  explain: (text, target, contrast) => classifier.explain(text, target, contrast),
+};
+
+addEventListener("message", async ({ data: { id, name, values } }) => {
+  try {
+    postMessage({ id, result: await handlers[name](...values) });
+  } catch (error) {
+    const isPlain = error instanceof PlainError;
+    postMessage({ id, error: isPlain ? error.message : `The model could not be used: ${error.message}` });
+  }
+});
+
+postMessage({ ready: true });

@@ -1,0 +1,215 @@
+"""The page in examples/browser beside the Python pipeline: same labels, probabilities, words and scores."""
+
+import functools
+import json
+import math
+import os
+import random
+import re
+import shutil
+import subprocess
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.pipeline_attrib import AttribTextClassificationPipeline
+from modeling_attrib.text_spans import word_spans
+
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PAGE = Path(__file__).resolve().parents[2] / "examples" / "browser"
+BUILT = PAGE / "dist"
+TIMEOUT = 1800  # seconds: a page on a busy machine
+
+TEXTS = [
+    '"It felt like a cup final," the minister said after parliament passed the budget.',
+    "Stocks rally as oil falls",
+    "The striker scored twice in the second half, and the crowd sang until midnight.",
+    "NASA's new telescope finds water on a planet 120 light-years away",
+    "Google shares rise 15% in first day of trading; analysts don't agree why.",
+    "<script>alert(1)</script> <b>bold</b> &amp; <img src=x onerror=alert(2)>",
+    "</div></main><style>*{display:none}</style>parliament",
+    "Great win 👍🏽 for the 👨‍👩‍👧‍👦 team 🇩🇪🇫🇷 1️⃣2️⃣",
+    "漢字かな交じり文 and 한글 in one 文",
+    "𠀀𠀁 rare ideographs of the second plane",
+    "הממשלה אישרה את התקציב today",
+    "البرلمان يقر الميزانية, says minister",
+    "tab\tseparated\t\tvalues\nand\n\nlines",
+    "goal goal goal, budget goal, goal budget",
+    "a lone \ud83d surrogate \ude00 in the match",
+    "ΟΔΟΣ Ὀδυσσεύς ΣΊΣΥΦΟΣ straße İstanbul ﬁnal",
+    "e\u0301le\u0300ve na\u00efve Zu\u0308rich co\u0302te",
+    "right\u202eleft\u202c to\u200b zero\u200dwidth \ufeff marks",
+    "[SEP] the [CLS] minister [MASK] said [UNK]",
+    "nul\u0000l and \u0007bell \ufffd replaced",
+    "!!! ... ??? --- ###",
+    "x" * 150 + " an endless word",
+    "ภาษาไทยไม่มีช่องว่าง football",
+    "price: $1,234.56 / €3.50 (up 2.5%)",
+    "   spaces around   ",
+    "__proto__ constructor toString hasOwnProperty",
+]
+
+
+@pytest.fixture(scope="module")
+def pipe() -> AttribTextClassificationPipeline:
+    folder = os.environ.get("ATTRIB_MODEL", "outputs/demo")
+    if not (BUILT / "model" / "model.onnx").is_file() or not Path(folder).is_dir():
+        pytest.skip("the page is not built: make browser MODEL=...")
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return AttribTextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def origin(pipe):
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(BUILT))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+def units(text: str) -> list[int]:
+    """A text in UTF-16, as JavaScript holds it."""
+    data = text.encode("utf-16-le", "surrogatepass")
+    return [int.from_bytes(data[place : place + 2], "little") for place in range(0, len(data), 2)]
+
+
+def unit_places(text: str) -> list[int]:
+    """Where each character, and the end, is in UTF-16."""
+    places = [0]
+    for char in text:
+        places.append(places[-1] + 1 + (ord(char) > 0xFFFF))
+    return places
+
+
+def run_node(script: str, argument: str, given: object) -> object:
+    done = subprocess.run(
+        ["node", str(PAGE / "test" / script), argument],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def long_text(pipe) -> str:
+    return "The minister met 👍🏽 the team. " * pipe.tokenizer.model_max_length
+
+
+@pytest.fixture(scope="module")
+def visit(pipe, origin, long_text) -> dict:
+    """One visit to the page: every text, then one explained for each label, against each label, and the odd ones."""
+    labels = range(len(pipe.model.config.id2label))
+    questions = [(text, None, None) for text in TEXTS]
+    questions += [(TEXTS[0], target, None) for target in labels]
+    questions += [(TEXTS[0], target, (target + 1) % len(labels)) for target in labels]
+    questions += [("", None, None), (" \n\t", None, None), (long_text, None, None)]
+    asked = [{"text": units(text), "target": target, "contrast": contrast} for text, target, contrast in questions]
+    visit = run_node("drive.js", origin, asked)
+    visit["answers"] = dict(zip(questions, visit["answers"]))
+    return visit
+
+
+def assert_same(pipe, answer: dict, text: str, **arguments) -> None:
+    expected = pipe(text, aggregation="word", **arguments)[0]
+    every = {row["label"]: row["score"] for row in pipe(text, top_k=None, attributions=False)}
+    assert answer["label"] == max(every, key=every.get)
+    assert answer["probabilities"] == pytest.approx(every, abs=1e-4)
+    assert answer["text"] == units(text)
+    assert answer["elements"] == 0, "the text became elements"
+    places = unit_places(text)
+    spans = [[places[word["start"]], places[word["end"]]] for word in expected["attributions"] if word["word"]]
+    assert [word[:2] for word in answer["words"]] == spans
+    scores = [word["score"] for word in expected["attributions"] if word["word"]]
+    assert [word[2] for word in answer["words"]] == pytest.approx(scores, abs=1e-4)
+    words, special, residual, total = answer["sum"]
+    assert (special, residual) == pytest.approx((expected["special_score"], expected["residual"]), abs=1e-4)
+    assert total == pytest.approx(math.fsum((words, special, residual)), abs=1e-9)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_page_equals_pipeline(pipe, visit, text):
+    assert_same(pipe, visit["answers"][text, None, None], text)
+
+
+def test_chosen_label_equals_pipeline(pipe, visit):
+    for target in range(len(pipe.model.config.id2label)):
+        assert_same(pipe, visit["answers"][TEXTS[0], target, None], TEXTS[0], target=target)
+
+
+def test_contrast_equals_pipeline(pipe, visit):
+    count = len(pipe.model.config.id2label)
+    for target in range(count):
+        contrast = (target + 1) % count
+        answer = visit["answers"][TEXTS[0], target, contrast]
+        assert_same(pipe, answer, TEXTS[0], target=target, contrast=contrast)
+
+
+def test_empty_text_is_named(visit):
+    for text in ("", " \n\t"):
+        answer = visit["answers"][text, None, None]
+        assert answer["hidden"]
+        assert "nothing to classify" in answer["status"]
+
+
+def test_long_text_is_cut_and_said(pipe, visit, long_text):
+    answer = visit["answers"][long_text, None, None]
+    assert "were left out" in answer["status"]
+    assert answer["text"] == units(long_text)
+    expected = pipe(long_text, aggregation="word", truncation=True)[0]
+    assert [word[2] for word in answer["words"]] == pytest.approx(
+        [word["score"] for word in expected["attributions"]], abs=1e-4
+    )
+
+
+def test_nothing_leaves_the_origin_and_nothing_complains(visit, origin):
+    own = (origin, f"blob:{origin}")
+    assert [url for url in visit["requests"] if not url.startswith(own)] == []
+    assert visit["complaints"] == []
+    assert visit["elsewhere"] == ["TypeError", "TypeError"], "the page or its thread could fetch from elsewhere"
+
+
+def test_missing_model_is_named(pipe, tmp_path):
+    bare = tmp_path / "dist"
+    shutil.copytree(BUILT, bare, ignore=shutil.ignore_patterns("model"))
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(bare))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        said = run_node("opening.js", f"http://127.0.0.1:{server.server_port}/", None)
+    finally:
+        server.shutdown()
+    assert "is missing (404)" in said["as it is"]
+    assert "WebAssembly" in said["without WebAssembly"]
+
+
+def test_offsets_and_words_equal_python(pipe):
+    pool = [
+        *TEXTS[7:18],
+        *"aA ÉéİıΣσς'’.,-_\t\n\u00a0\u200d\ufe0f\u20e3ﬁß1٣½#*👍🏽🇩🇪漢かカ한עعไ\u0301\u202e\u0000\ufffd𠀀\ud83d",
+    ]
+    pool += ["[SEP]", " minister ", "unbelievableness", "don't", "3.14", "<b>"]
+    draw = random.Random(0)
+    texts = TEXTS + ["".join(draw.choice(pool) for _ in range(draw.randint(0, 20))) for _ in range(300)]
+    answers = run_node("encode.js", str(BUILT / "model"), [units(text) for text in texts])
+    for text, answer in zip(texts, answers):
+        places = unit_places(text)
+        clean = re.sub("[\ud800-\udfff]", "\ufffd", text)  # as the pipeline does
+        expected = pipe.tokenizer(clean, return_offsets_mapping=True, truncation=False, verbose=False)
+        assert answer["ids"] == expected["input_ids"], repr(text)
+        inside = [offset for offset in answer["offsets"] if offset]
+        offsets = expected["offset_mapping"][1:-1]
+        assert inside == [[places[start], places[end]] for start, end in offsets], repr(text)
+        assert answer["words"] == [[places[start], places[end]] for start, end in word_spans(text)], repr(text)
