@@ -76,6 +76,7 @@ class Subject:
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_file=str(folder / "tokenizer.json"),
             model_max_length=model.config.max_position_embeddings,
+            model_input_names=["input_ids", "token_type_ids", "attention_mask"],
             **{f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")},
         )
         return cls(folder, model, tokenizer)
