@@ -59,6 +59,8 @@ bench-peers: $(PEERS:%=.venv-peers-%/.ready) ## build the other libraries' envir
 .venv-peers-%/.ready: benchmarks/environments/%.txt
 	$(PYTHON) -m venv .venv-peers-$*
 	.venv-peers-$*/bin/python -m pip install --quiet -r $<
+	@# What is listed in a file .no-deps comes without its own requirements.
+	if [ -f $(<:.txt=.no-deps) ]; then .venv-peers-$*/bin/python -m pip install --quiet --no-deps -r $(<:.txt=.no-deps); fi
 	@touch $@
 
 clean: ## remove the virtual environments (trained models in outputs/ stay)

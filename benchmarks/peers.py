@@ -4,6 +4,9 @@ The task is the same as ours: the label, and words that speak for it. A library 
 a plain forward pass, which counts.
 """
 
+import importlib.util
+import sys
+import types
 from typing import Any
 
 import torch
@@ -172,6 +175,17 @@ def _ferret(subject: Subject, method: str) -> Explain:
 
 @contestant("LXT AttnLRP", "peer", environment="lxt", modules=("lxt",))
 def _lxt(subject: Subject) -> Explain:
+    if importlib.util.find_spec("torchvision") is None:
+        # LXT imports torchvision's vision transformer, of which its BERT uses nothing.
+        vision = types.ModuleType("torchvision.models.vision_transformer")
+        vision.nn = torch.nn
+        models = types.ModuleType("torchvision.models")
+        models.vision_transformer = vision
+        sys.modules |= {
+            "torchvision": types.ModuleType("torchvision"),
+            models.__name__: models,
+            vision.__name__: vision,
+        }
     from lxt.efficient import monkey_patch
     from transformers.models.bert import modeling_bert
 
