@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+PEERS := $(patsubst benchmarks/environments/%.txt,%,$(wildcard benchmarks/environments/*.txt))
 RUN := $(VENV)/bin/python
 # One thread per test process: two processes that fight over two cores are slower than one.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1
@@ -10,7 +11,7 @@ ARGS ?=
 MODEL ?= outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest test-slow browser test-browser lint format bench clean
+.PHONY: help venv demo test test-oldest test-slow browser test-browser lint format bench bench-peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,8 +60,17 @@ format: venv ## mend style and formatting
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: venv ## time explanations beside plain forward passes
-	$(RUN) benchmarks/speed.py $(ARGS)
+bench: venv ## what an explanation costs, beside other libraries (ARGS=--quick takes ten minutes)
+	$(RUN) -m benchmarks.speed $(ARGS)
+
+bench-peers: $(PEERS:%=.venv-peers-%/.ready) ## build the other libraries' environments for make bench
+
+.venv-peers-%/.ready: benchmarks/environments/%.txt
+	$(PYTHON) -m venv .venv-peers-$*
+	.venv-peers-$*/bin/python -m pip install --quiet -r $<
+	@# What is listed in a file .no-deps comes without its own requirements.
+	if [ -f $(<:.txt=.no-deps) ]; then .venv-peers-$*/bin/python -m pip install --quiet --no-deps -r $(<:.txt=.no-deps); fi
+	@touch $@
 
 clean: ## remove the virtual environments (trained models in outputs/ stay)
-	rm -rf $(VENV) $(OLDEST)
+	rm -rf $(VENV) $(OLDEST) $(PEERS:%=.venv-peers-%)

@@ -1,0 +1,1 @@
+"""What an explanation costs, measured side by side."""

@@ -1,0 +1,168 @@
+"""One process that measures the contestants of one environment; `speed.py` starts it with that environment's Python.
+
+It reads one job (JSON) from standard input, and writes one event (JSON) a line: figures, or the reason for none.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import peers  # noqa: F401  (enters its contestants)
+from .contestants import CONTESTANTS, SLOW, UNIT, Answer, Contestant, Explain, UnavailableError, plain_forward
+from .measurement import measure_interleaved, peak_memory, time_call
+from .subjects import Batch, Subject
+
+
+def entered(environment: str) -> dict[str, Contestant]:
+    """The contestants of an environment; the unit is one in each."""
+    unit = Contestant(UNIT, "forward", plain_forward, environment)
+    return {UNIT: unit} | {name: c for name, c in CONTESTANTS.items() if c.environment == environment}
+
+
+@dataclass
+class Worker:
+    """Measures what one job asks for.
+
+    Attributes:
+        job: "rounds", "slow_rounds", "budget" (seconds that one call may take).
+        contestants: those to measure, the unit first.
+        report: takes each event.
+    """
+
+    job: dict[str, Any]
+    contestants: list[Contestant]
+    report: Callable[[dict[str, Any]], None]
+    subject: Subject | None = None
+    built: dict[str, Explain | str] = field(default_factory=dict)
+    last_ratio: dict[str, float] = field(default_factory=dict)
+
+    def measure_times(self, texts: int, tokens: int, folder: Path) -> None:
+        """Report the times of every contestant on one size, or why there are none."""
+        batch = self._load(folder).batch(texts, tokens)
+        reference = self._build(self.contestants[0])(batch)
+        unit = self._first_seconds(self.contestants[0], batch, reference)
+        groups: dict[bool, dict[str, float]] = {False: {UNIT: unit}, True: {UNIT: unit}}
+        for contestant in self.contestants[1:]:
+            try:
+                self._check_cost(contestant, texts, unit)
+                seconds = self._first_seconds(contestant, batch, reference)
+            except UnavailableError as error:
+                self.report({"texts": texts, "tokens": tokens, "contestant": contestant.name, "reason": str(error)})
+                continue
+            self.last_ratio[contestant.name] = seconds / unit
+            groups[seconds > SLOW * unit][contestant.name] = seconds
+        for slow, expected in groups.items():
+            if slow and len(expected) == 1:
+                continue
+            calls = {name: lambda explain=self.built[name]: explain(batch) for name in expected}
+            rounds = self.job["slow_rounds" if slow else "rounds"]
+            for name, figures in measure_interleaved(calls, UNIT, rounds, expected).items():
+                if not (slow and name == UNIT):
+                    self.report({"texts": texts, "tokens": tokens, "contestant": name, "rounds": rounds} | figures)
+
+    def measure_memory(self, texts: int, tokens: int, folder: Path) -> None:
+        """Report the peak memory of the job's one contestant."""
+        contestant = self.contestants[-1]
+        event = {"texts": texts, "tokens": tokens, "contestant": contestant.name}
+        subject = self._load(folder)
+        batch = subject.batch(texts, tokens)
+        try:
+            explain = self._build(contestant)
+            explain(batch if contestant.compiles else subject.batch(1, 8))
+            event["memory"] = peak_memory(lambda: explain(batch))
+        except Exception as error:
+            event["reason"] = _one_line(error)
+        self.report(event)
+
+    def _load(self, folder: Path) -> Subject:
+        if self.subject is None or self.subject.folder != folder:
+            self.built.clear()
+            self.subject = Subject.load(folder)
+        return self.subject
+
+    def _build(self, contestant: Contestant) -> Explain:
+        """The contestant, ready; whatever its library raises becomes a reason that is reported."""
+        built = self.built.get(contestant.name) or contestant.missing()
+        if built is None:
+            try:
+                built = contestant.build(self.subject)
+            except Exception as error:
+                built = _one_line(error)
+            self.built[contestant.name] = built
+        if isinstance(built, str):
+            raise UnavailableError(built)
+        return built
+
+    def _check_cost(self, contestant: Contestant, texts: int, unit: float) -> None:
+        ratio = self.last_ratio.get(contestant.name, 0.0)
+        if texts > 1 and ratio > SLOW:
+            raise UnavailableError(f"over {SLOW} {UNIT}: measured at batch 1 only")
+        if ratio * unit > self.job["budget"]:
+            budget = f"--budget is {self.job['budget']:g} s"
+            raise UnavailableError(f"one call would take {ratio * unit:.0f} s or more; {budget}")
+
+    def _first_seconds(self, contestant: Contestant, batch: Batch, reference: Answer) -> float:
+        """Seconds of a warmed-up call, whose answer is checked."""
+        explain = self._build(contestant)
+        answers: list[Answer] = []
+        try:
+            seconds = time_call(lambda: answers.append(explain(batch))).wall
+            _check_answer(contestant, answers[0], reference, batch)
+            if contestant.compiles or seconds < 1:
+                seconds = time_call(lambda: explain(batch)).wall
+        except Exception as error:
+            self.built[contestant.name] = _one_line(error)
+            raise UnavailableError(self.built[contestant.name]) from None
+        return seconds
+
+
+def _check_answer(contestant: Contestant, answer: Answer, reference: Answer, batch: Batch) -> None:
+    if answer.logits is not None:
+        difference = (answer.logits.float() - reference.logits).abs().max().item()
+        if not difference <= contestant.tolerance:
+            raise UnavailableError(f"its logits differ from {UNIT}'s by {difference:.2g}")
+    if contestant.role == "forward":
+        return
+    if len(answer.attributions) != len(batch.texts):
+        raise UnavailableError(f"it explained {len(answer.attributions)} of {len(batch.texts)} texts")
+    for scores in answer.attributions:
+        if not torch.isfinite(torch.as_tensor(scores)).all():
+            raise UnavailableError("its scores are not finite")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, UnavailableError) else f"{type(error).__name__}: {text}"
+
+
+def _versions(contestants: list[Contestant]) -> dict[str, str]:
+    """Distribution -> version of torch, transformers and what the contestants need, where installed."""
+    known = packages_distributions()
+    modules = {"torch", "transformers"}.union(*(contestant.modules for contestant in contestants))
+    return {name: version(name) for module in sorted(modules) for name in known.get(module, [])[:1]}
+
+
+def main() -> None:
+    """Do the job on standard input."""
+    job = json.load(sys.stdin)
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no event
+    torch.set_num_threads(job["threads"])
+    available = entered(job["environment"])
+    chosen = [available[name] for name in job["contestants"]]
+    worker = Worker(job, chosen, lambda event: print(json.dumps(event), file=events, flush=True))
+    worker.report({"versions": _versions(chosen)})
+    for texts, tokens, folder in job["sizes"]:
+        measure = worker.measure_memory if job["memory"] else worker.measure_times
+        measure(texts, tokens, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
