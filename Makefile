@@ -42,7 +42,7 @@ test-oldest: $(OLDEST)/.ready ## run the tests of the Hub code on the oldest sup
 	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n 2 tests/modeling_attrib $(ARGS)
 
 test-slow: venv ## run the tests that train for minutes
-	$(TEST_ENV) $(RUN) -m pytest -m slow $(ARGS)
+	$(TEST_ENV) $(RUN) -m pytest -m "slow and not browser" $(ARGS)
 
 browser: venv ## build the page that classifies without a server, examples/browser/dist (MODEL=folder, outputs/demo)
 	cd examples/browser && npm ci && npm run build
