@@ -60,8 +60,9 @@ def _markdown(report: dict[str, Any], drawn: bool) -> str:
         if not any("ratio" in row for row in own):
             continue
         heading = f"{threads} thread{'s' if threads > 1 else ''}"
-        parts += [f"## {heading}: time on the clock, in {UNIT}", _table(own, lambda row: _spread(row["ratio"]))]
-        parts += [f"## {heading}: processor time, in {UNIT}", _table(own, lambda row: _spread(row["cpu_ratio"]))]
+        others = [row for row in own if row["contestant"] != UNIT]
+        parts += [f"## {heading}: time on the clock, in {UNIT}", _table(others, lambda row: _spread(row["ratio"]))]
+        parts += [f"## {heading}: processor time, in {UNIT}", _table(others, lambda row: _spread(row["cpu_ratio"]))]
         parts += [f"## {heading}: milliseconds", _table(own, lambda row: f"{1e3 * row['seconds']['median']:.4g}")]
         parts += [f"## {heading}: in forward passes by the same kernels", _same_kernels(own)]
     if any("memory" in row for row in rows):

@@ -123,11 +123,12 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> tuple[list[dict[str
             for threads in arguments.threads:
                 job = {"threads": threads, "memory": False, "contestants": names[environment]}
                 collect(environment, job | {"sizes": [(*size, str(folders[size])) for size in sizes]})
-        unmeasured = {(row["texts"], row["tokens"], row["contestant"]) for row in rows if "reason" in row}
+        key = ("environment", "texts", "tokens", "contestant")
+        unmeasured = {tuple(row[name] for name in key) for row in rows if "reason" in row}
         for environment in environments:
             for texts, tokens in memory:
                 for name in names[environment]:
-                    if (texts, tokens, name) in unmeasured:
+                    if (environment, texts, tokens, name) in unmeasured:
                         bar.update()
                         continue
                     job = {"threads": arguments.threads[0], "memory": True, "contestants": [name]}
