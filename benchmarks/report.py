@@ -161,6 +161,8 @@ def _draw(report: dict[str, Any], file: Path) -> bool:
         axes.errorbar(tokens, medians, (below, above), linewidth=width, markersize=5, capsize=2, label=name, **look)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.set_xticks(sorted({row["tokens"] for row in rows}))
+    axes.minorticks_off()
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("tokens of one text")
