@@ -60,8 +60,9 @@ def _markdown(report: dict[str, Any], drawn: bool) -> str:
         if not any("ratio" in row for row in own):
             continue
         heading = f"{threads} thread{'s' if threads > 1 else ''}"
-        parts += [f"## {heading}: time on the clock, in {UNIT}", _table(own, lambda row: _spread(row["ratio"]))]
-        parts += [f"## {heading}: processor time, in {UNIT}", _table(own, lambda row: _spread(row["cpu_ratio"]))]
+        others = [row for row in own if row["contestant"] != UNIT]
+        parts += [f"## {heading}: time on the clock, in {UNIT}", _table(others, lambda row: _spread(row["ratio"]))]
+        parts += [f"## {heading}: processor time, in {UNIT}", _table(others, lambda row: _spread(row["cpu_ratio"]))]
         parts += [f"## {heading}: milliseconds", _table(own, lambda row: f"{1e3 * row['seconds']['median']:.4g}")]
         parts += [f"## {heading}: in forward passes by the same kernels", _same_kernels(own)]
     if any("memory" in row for row in rows):
@@ -160,6 +161,8 @@ def _draw(report: dict[str, Any], file: Path) -> bool:
         axes.errorbar(tokens, medians, (below, above), linewidth=width, markersize=5, capsize=2, label=name, **look)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.set_xticks(sorted({row["tokens"] for row in rows}))
+    axes.minorticks_off()
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("tokens of one text")

@@ -52,7 +52,7 @@ def choose(patterns: list[str]) -> list[str]:
         matches = fnmatch.filter(CONTESTANTS, pattern)
         if not matches:
             hint = nearest(pattern, list(CONTESTANTS))
-            raise UserError(f"no contestant is called {pattern!r}.{hint} They are: {', '.join(CONTESTANTS)}.")
+            raise UserError(f"no contestant is called {pattern!r}.{hint} They are: {'; '.join(CONTESTANTS)}.")
         chosen += matches
     return [name for name in CONTESTANTS if name in chosen]
 
@@ -97,8 +97,8 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> tuple[list[dict[str
     """All rows (one for each contestant, size and number of threads), and versions by environment."""
     sizes = sorted(map(parse_size, arguments.sizes), key=lambda size: (size[1] > PRETRAINED, size))
     memory = sorted(parse_size(text) for text in arguments.memory)
-    folders = _prepare_subjects(arguments.backbone, sizes + memory, scratch)
     chosen = choose(arguments.contestants)
+    folders = _prepare_subjects(arguments.backbone, sizes + memory, scratch)
     environments = list(dict.fromkeys([HERE, *(CONTESTANTS[name].environment for name in chosen)]))
     names = {e: [UNIT, *(name for name in chosen if CONTESTANTS[name].environment == e)] for e in environments}
     pythons = {e: _python_of(e, arguments.environments) for e in environments}
@@ -123,11 +123,12 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> tuple[list[dict[str
             for threads in arguments.threads:
                 job = {"threads": threads, "memory": False, "contestants": names[environment]}
                 collect(environment, job | {"sizes": [(*size, str(folders[size])) for size in sizes]})
-        unmeasured = {(row["texts"], row["tokens"], row["contestant"]) for row in rows if "reason" in row}
+        key = ("environment", "texts", "tokens", "contestant")
+        unmeasured = {tuple(row[name] for name in key) for row in rows if "reason" in row}
         for environment in environments:
             for texts, tokens in memory:
                 for name in names[environment]:
-                    if (texts, tokens, name) in unmeasured:
+                    if (environment, texts, tokens, name) in unmeasured:
                         bar.update()
                         continue
                     job = {"threads": arguments.threads[0], "memory": True, "contestants": [name]}

@@ -31,7 +31,7 @@ class Worker:
     """Measures what one job asks for.
 
     Attributes:
-        job: "rounds", "slow_rounds", "budget" (seconds that one call may take).
+        job: what `speed.py` asks for; of it "rounds", "slow_rounds", "budget" (seconds that one call may take).
         contestants: those to measure, the unit first.
         report: takes each event.
     """
@@ -56,7 +56,6 @@ class Worker:
             except UnavailableError as error:
                 self.report({"texts": texts, "tokens": tokens, "contestant": contestant.name, "reason": str(error)})
                 continue
-            self.last_ratio[contestant.name] = seconds / unit
             groups[seconds > SLOW * unit][contestant.name] = seconds
         for slow, expected in groups.items():
             if slow and len(expected) == 1:
@@ -64,6 +63,7 @@ class Worker:
             calls = {name: lambda explain=self.built[name]: explain(batch) for name in expected}
             rounds = self.job["slow_rounds" if slow else "rounds"]
             for name, figures in measure_interleaved(calls, UNIT, rounds, expected).items():
+                self.last_ratio[name] = figures["ratio"]["median"]
                 if not (slow and name == UNIT):
                     self.report({"texts": texts, "tokens": tokens, "contestant": name, "rounds": rounds} | figures)
 
@@ -116,7 +116,7 @@ class Worker:
             seconds = time_call(lambda: answers.append(explain(batch))).wall
             _check_answer(contestant, answers[0], reference, batch)
             if contestant.compiles or seconds < 1:
-                seconds = time_call(lambda: explain(batch)).wall
+                seconds = min(time_call(lambda: explain(batch)).wall for _ in range(3))
         except Exception as error:
             self.built[contestant.name] = _one_line(error)
             raise UnavailableError(self.built[contestant.name]) from None
