@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, Pretra
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import ModelOutput
 
+from .attention_gradient_methods import gae  # noqa: F401 - what it registers
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
