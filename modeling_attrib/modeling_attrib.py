@@ -21,6 +21,7 @@ from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
 from .propagation_methods import conservation_error
+from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .taps import Taps, check_states
 
 
