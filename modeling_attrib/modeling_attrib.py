@@ -20,6 +20,7 @@ from .backbone_parts import find_parts, is_causal
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
+from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
 from .propagation_methods import conservation_error
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .taps import Taps, check_states
