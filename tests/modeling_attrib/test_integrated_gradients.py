@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from architectures import ARCHITECTURES, LABELS, build, reading_of, with_kernels
+from architectures import ARCHITECTURES, LABELS, SIZE, build, randomise, reading_of, with_kernels
 from architectures import batch as make_batch
+from transformers import DebertaV2Config
 
+from modeling_attrib import AttribConfig, AttribForSequenceClassification
 from modeling_attrib import integrated_gradients as module
 from modeling_attrib.integrated_gradients import gauss_legendre
 
@@ -76,6 +78,16 @@ def test_equals_a_plain_loop(name, kernel):
     found = explain(build(name, kernel), inputs, steps=3).attributions
     tolerance = (5e-5 if name in FLOAT32_INSIDE else 1e-10) * expected.abs().max().item()
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+def test_embeddings_that_a_backbone_adds_to_in_place():
+    """DeBERTa's in transformers 4."""
+    config = DebertaV2Config(**SIZE, position_biased_input=True, pad_token_id=0)
+    model = AttribForSequenceClassification(AttribConfig(backbone_config=config, num_labels=LABELS)).double().eval()
+    randomise(model)
+    inputs = make_batch((4, 7))
+    found = explain(model, inputs, steps=3).attributions
+    torch.testing.assert_close(found, reference(model, inputs, steps=3), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("baseline", ["zero", 7])
