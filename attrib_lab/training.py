@@ -81,6 +81,7 @@ def train(recipe: Recipe) -> Path:
         raise UserError(f"model.max_length={recipe.model.max_length}: this backbone reads 1 to {longest} tokens.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    _name_special_tokens(model, tokenizer)
     arguments = _training_arguments(recipe, folder, model)
     trainer = _trainer(recipe, model, tokenizer, splits, arguments)
     if trainer.is_world_process_zero():
@@ -117,6 +118,15 @@ def build_model(recipe: Recipe, source: str, labels: list[str]) -> AttribForSequ
         )
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"model: {first_line(error)}") from None
+
+
+def _name_special_tokens(model: AttribForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
+    """In the backbone's configuration, as Trainer does for padding: attribution methods have no tokenizer to ask."""
+    config = model.config.get_text_config()
+    for name in ("cls_token_id", "sep_token_id", "mask_token_id"):
+        token = getattr(tokenizer, name)
+        if token is not None:
+            setattr(config, name, token)
 
 
 def _prepare_folder(folder: Path, recipe: Recipe) -> str | None:

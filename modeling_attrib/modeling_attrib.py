@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, Pretra
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import ModelOutput
 
+from .attention_gradient_methods import gae  # noqa: F401 - what it registers
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
@@ -19,7 +20,9 @@ from .backbone_parts import find_parts, is_causal
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
+from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
 from .propagation_methods import conservation_error
+from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .taps import Taps, check_states
 
 

@@ -265,10 +265,12 @@ def test_attention_hidden_in_a_kernel_is_named(hidden_kernel):
         plain = model(**make_batch(), output_attributions=False).logits
     expected = explain(same).logits  # whose softmax computes in float32
     torch.testing.assert_close(plain, expected, rtol=0, atol=1e-5)  # the kernel is right, only out of sight
-    for method in (*RULES, "attention_gradient", "attention_last", "rollout"):
+    reading = ("attention_gradient", "attcat", "attention_last", "rollout", "grad_sam", "gae", "attention_shapley")
+    for method in (*RULES, *reading):
         with pytest.raises(ValueError, match=r"attention: .*0 .*attn_implementation='sdpa' or 'eager'"):
             explain(model, attribution_method=method)
-    assert explain(model, attribution_method="gradient_x_input").attributions.abs().sum() > 0
+    for method in ("gradient_x_input", "integrated_gradients"):
+        assert explain(model, attribution_method=method).attributions.abs().sum() > 0
 
 
 class HandWrittenLayerNorm(nn.Module):
@@ -295,6 +297,6 @@ def test_a_norm_that_the_rule_never_meets_is_named(method):
 def test_a_backbone_without_a_stack_of_layers_is_refused():
     model = build("bert")
     model.backbone.encoder.layer = nn.Sequential(*model.backbone.encoder.layer)
-    for method in (*RULES, "gradient_x_input", "attention_gradient"):
+    for method in (*RULES, "gradient_x_input", "attention_gradient", "gae", "integrated_gradients"):
         with pytest.raises(ValueError, match="BertModel: the stack of layers"):
             explain(model, attribution_method=method)
