@@ -1,0 +1,112 @@
+"""The classifier under evaluation: a model folder, ours or a stock one, and how it reads a batch of texts."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+
+from modeling_attrib import AttribConfig
+
+from ..bundles import load_trained_model
+from ..errors import UserError, first_line
+from .texts import EncodedText
+
+
+Batch = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A sequence classifier in evaluation mode and its tokenizer.
+
+    Attributes:
+        explains: whether its forward returns attributions (a model of this project).
+    """
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    explains: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def padding_id(self) -> int:
+        """What fills short texts of a batch, behind an attention mask of 0."""
+        return 0 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+
+    @property
+    def filler_id(self) -> int:
+        """What stands for an absent token: [MASK], else [UNK], else padding."""
+        for token in (self.tokenizer.mask_token_id, self.tokenizer.unk_token_id):
+            if token is not None:
+                return token
+        return self.padding_id
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of its labels, by index."""
+        names = self.model.config.id2label
+        return [str(names[index]) for index in sorted(names)]
+
+    def collate(self, texts: Sequence[EncodedText]) -> Batch:
+        """input_ids and attention_mask of texts, (texts, longest), padded on the right."""
+        width = max(len(text.ids) for text in texts)
+        ids = torch.full((len(texts), width), self.padding_id)
+        mask = torch.zeros_like(ids)
+        for row, text in enumerate(texts):
+            ids[row, : len(text.ids)] = torch.tensor(text.ids)
+            mask[row, : len(text.ids)] = 1
+        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Logits (texts, labels) of a plain forward pass, with a graph where gradients are on."""
+        return self.model(**batch, **({"output_attributions": False} if self.explains else {})).logits
+
+    def fingerprint(self) -> str:
+        """A hash of weights, configuration and tokenizer: what every figure depends on."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        config = {key: value for key, value in self.model.config.to_dict().items() if not key.startswith("_")}
+        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+        digest.update(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
+        return digest.hexdigest()[:16]
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """Read a model folder: what `train.py` left, or any sequence classifier of transformers (whose code is its own).
+
+    Raises:
+        UserError: for a folder without a complete classifier and its tokenizer.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+    # A folder that cannot be read is refused, with the reason, by the reader of our own ones.
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind is None or kind == AttribConfig.model_type:
+        trained = load_trained_model(folder)
+        return Classifier(trained.model, trained.tokenizer, explains=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder}: no sequence classifier can be loaded: {first_line(error)}") from None
+    if loading["missing_keys"]:
+        raise UserError(f"{folder}: the weights do not fit a classifier: missing keys ({min(loading['missing_keys'])}).")
+    if model.config.pad_token_id is None:  # decoders look for it to find a text's last token
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return Classifier(model.eval(), tokenizer, explains=False)
