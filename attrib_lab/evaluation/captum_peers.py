@@ -96,7 +96,7 @@ def _shared_among_tokens(word_scores: torch.Tensor, words: torch.Tensor) -> torc
 
 
 def _lime_kernel(original: torch.Tensor, changed: torch.Tensor, present: torch.Tensor, **_: Any) -> torch.Tensor:
-    """Weight of a sample: LIME's for texts, exp(−(100 · cosine distance / 25)²)^½ (Ribeiro et al. 2016, its package)."""
+    """Weight of a sample: exp(−(100 · cosine distance / 25)²)^½, LIME's own for texts (Ribeiro et al. 2016)."""
     distance = 1 - present.float().mean().sqrt()  # the cosine between a 0/1 vector and all ones
     return torch.exp(-0.5 * (100 * distance / 25) ** 2)
 

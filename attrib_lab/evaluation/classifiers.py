@@ -1,10 +1,12 @@
 """The classifier under evaluation: a model folder, ours or a stock one, and how it reads a batch of texts."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from safetensors import SafetensorError
@@ -12,6 +14,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from modeling_attrib import AttribConfig
+from modeling_attrib.pipeline_attrib import token_limit
 
 from ..bundles import load_trained_model
 from ..errors import UserError, first_line
@@ -57,15 +60,27 @@ class Classifier:
         names = self.model.config.id2label
         return [str(names[index]) for index in sorted(names)]
 
+    @property
+    def token_limit(self) -> int:
+        """The longest text that it reads, special tokens included."""
+        # A stock model's encoder has a name of its own.
+        asked = self.model if self.explains else SimpleNamespace(config=self.model.config, backbone=self.model)
+        return token_limit(asked, self.tokenizer)
+
     def collate(self, texts: Sequence[EncodedText]) -> Batch:
-        """input_ids and attention_mask of texts, (texts, longest), padded on the right."""
+        """What the model reads of texts, (texts, longest) each: right-padded input_ids, attention_mask, and
+        token_type_ids where any differ from 0 and the model takes them."""
         width = max(len(text.ids) for text in texts)
         ids = torch.full((len(texts), width), self.padding_id)
-        mask = torch.zeros_like(ids)
+        mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
         for row, text in enumerate(texts):
             ids[row, : len(text.ids)] = torch.tensor(text.ids)
             mask[row, : len(text.ids)] = 1
-        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+            types[row, : len(text.types)] = torch.tensor(text.types, dtype=torch.long)
+        batch = {"input_ids": ids, "attention_mask": mask}
+        if types.any() and "token_type_ids" in inspect.signature(self.model.forward).parameters:
+            batch["token_type_ids"] = types
+        return {name: value.to(self.device) for name, value in batch.items()}
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits (texts, labels) of a plain forward pass, with a graph where gradients are on."""
@@ -106,7 +121,9 @@ def load_classifier(folder: Path) -> Classifier:
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder}: no sequence classifier can be loaded: {first_line(error)}") from None
     if loading["missing_keys"]:
-        raise UserError(f"{folder}: the weights do not fit a classifier: missing keys ({min(loading['missing_keys'])}).")
+        raise UserError(
+            f"{folder}: the weights do not fit a classifier: missing keys ({min(loading['missing_keys'])})."
+        )
     if model.config.pad_token_id is None:  # decoders look for it to find a text's last token
         model.config.pad_token_id = tokenizer.pad_token_id
     return Classifier(model.eval(), tokenizer, explains=False)

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
 import random
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from modeling_attrib import list_attribution_methods
+from modeling_attrib.attribution_methods import get_attribution_method
 
 from ..errors import UserError, first_line, nearest
 from . import captum_peers
@@ -107,7 +109,7 @@ def _explainer(name: str, own: dict[str, dict[str, Any]], classifier: Classifier
                 f"the method {name!r} needs a model that train.py left, not a {type(classifier.model).__name__}; "
                 f"here there are: {', '.join(captum_peers.PEERS)}, and plug-ins package.module:function."
             )
-        return Explainer(name, own[name]["paper"], _own_method(name))
+        return Explainer(name, own[name]["paper"], _own_method(name, budget))
     if name in captum_peers.PEERS:
         if importlib.util.find_spec("captum") is None:
             raise UserError(f"{name}: {CAPTUM_MISSING}.")
@@ -122,10 +124,13 @@ def _explainer(name: str, own: dict[str, dict[str, Any]], classifier: Classifier
     )
 
 
-def _own_method(name: str) -> Explain:
+def _own_method(name: str, budget: int | None) -> Explain:
+    takes_steps = "steps" in inspect.signature(get_attribution_method(name).function).parameters
+    options = {"steps": budget} if takes_steps and budget is not None else {}
+
     def explain(classifier: Classifier, batch: Batch, texts: Sequence[EncodedText]) -> torch.Tensor:
         with torch.no_grad():
-            return classifier.model(**batch, attribution_method=name).attributions
+            return classifier.model(**batch, attribution_method=name, attribution_options=options).attributions
 
     return explain
 
@@ -142,9 +147,7 @@ def _plug_in(name: str) -> Explainer:
     function = getattr(module, attribute, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise UserError(
-            f"plug-in {name!r}: {module_name} has no function {attribute!r}.{nearest(attribute, known)}"
-        )
+        raise UserError(f"plug-in {name!r}: {module_name} has no function {attribute!r}.{nearest(attribute, known)}")
     file = getattr(module, "__file__", None)
     fingerprint = sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
 
@@ -200,6 +203,8 @@ def _explanation(scores: np.ndarray, text: EncodedText) -> Explanation:
 
 
 def _shortened(line: str, width: int = 160) -> str:
+    """What a method says is shown in terminals and reports: no control characters, no page."""
+    line = "".join(character if character.isprintable() else " " for character in line)
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

@@ -82,21 +82,24 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def check_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Note the settings of a new run; refuse to go on under others, of which nothing may be mixed.
+    """Note the settings of a run, or refuse to go on under others, of which nothing may be mixed.
+
+    Settings that an earlier run did not have are added.
 
     Raises:
         UserError: naming the first setting that differs from what `path` says.
     """
+    before: dict[str, Any] = {}
     if path.is_file():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"{path} cannot be read: {first_line(error)}.") from None
-        for name in {**before, **settings}:
-            if before.get(name) != settings.get(name):
-                raise UserError(
-                    f"{path.parent.parent} holds a run with another {name} ({before.get(name)}, now "
-                    f"{settings.get(name)}): choose another --output, or delete {path.parent} to start afresh."
-                )
-        return
-    write_whole(path, json.dumps(settings, indent=2) + "\n")
+    for name in settings:
+        if name in before and before[name] != settings[name]:
+            raise UserError(
+                f"{path.parent.parent} holds a run with another {name} ({before[name]}, now {settings[name]}): "
+                f"choose another --output, or delete {path.parent} to start afresh."
+            )
+    if before | settings != before:
+        write_whole(path, json.dumps(before | settings, indent=2) + "\n")

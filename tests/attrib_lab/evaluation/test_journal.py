@@ -80,6 +80,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     check_settings(path, {"model": "a", "seed": 1})
     with pytest.raises(UserError, match=r"another seed \(1, now 2\)"):
         check_settings(path, {"model": "a", "seed": 2})
-    with pytest.raises(UserError, match=r"another limit \(None, now 5\)"):
-        check_settings(path, {"model": "a", "seed": 1, "limit": 5})
-    assert json.loads(path.read_text()) == {"model": "a", "seed": 1}
+    check_settings(path, {"model": "a", "plug-in x": "c"})
+    with pytest.raises(UserError, match="another plug-in x"):
+        check_settings(path, {"model": "a", "plug-in x": "d"})
+    assert json.loads(path.read_text()) == {"model": "a", "seed": 1, "plug-in x": "c"}
