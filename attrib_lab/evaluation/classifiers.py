@@ -124,6 +124,6 @@ def load_classifier(folder: Path) -> Classifier:
         raise UserError(
             f"{folder}: the weights do not fit a classifier: missing keys ({min(loading['missing_keys'])})."
         )
-    if model.config.pad_token_id is None:  # decoders look for it to find a text's last token
+    if getattr(model.config, "pad_token_id", None) is None:  # decoders look for it to find a text's last token
         model.config.pad_token_id = tokenizer.pad_token_id
     return Classifier(model.eval(), tokenizer, explains=False)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from .probing import Measured, Measurement, Probe, classifier_logits
 from .removal import Removal
 from .results import Values, summarise
 from .samples import Columns, Sample, load_sample
-from .texts import EncodedText
+from .texts import EncodedText, mean_rationale_share
 
 
 DEFAULT_METRICS = ("auac", "comprehensiveness", "sufficiency", "aopc")
@@ -167,6 +168,9 @@ class _Run:
         self.batches = batches_of(texts, options.batch_size)
         self.logits = classifier_logits(classifier.model, classifier.tokenizer)
         self.targets = self._predict()
+        # Metrics that choose tokens choose as many as people marked on average.
+        share = {"share": mean_rationale_share(texts) or 0.0}
+        self.choices = {m.name: share if "share" in signature(m.measure).parameters else {} for m in metrics}
 
     def _predict(self) -> list[int]:
         predicted = [0] * len(self.texts)
@@ -244,7 +248,8 @@ class _Run:
     def _measurement(
         self, text: EncodedText, explainer: Explainer, metric: Metric, target: int, scores: dict[Any, np.ndarray]
     ) -> Measurement:
-        return metric.measure(text, scores[explainer.name, text.key], target, self.removals[metric.name])
+        own = scores[explainer.name, text.key]
+        return metric.measure(text, own, target, self.removals[metric.name], **self.choices[metric.name])
 
     def _bar(self, what: str, times: int) -> tqdm:
         return tqdm(total=times * sum(len(text.ids) for text in self.texts), desc=what, unit="token", unit_scale=True)
