@@ -93,13 +93,13 @@ def stability(text: EncodedText, scores: np.ndarray, target: int, removal: Remov
 
 
 def rank_distance(before: list[float], after: list[float]) -> float:
-    """1 − Spearman's correlation, 0 to 2; NaN for fewer than three words or scores that are all the same.
+    """1 − Spearman's correlation, 0 to 2; NaN for fewer than three words, or scores all the same or not finite.
 
     Two words can only agree or not: that says nothing of an explanation.
     """
     if len(before) < 3 or len(set(before)) < 2 or len(set(after)) < 2:
         return float("nan")
-    return float(1 - spearmanr(before, after).statistic)
+    return float(1 - spearmanr(before, after).statistic)  # NaN where a score is
 
 
 def _word_scores(text: EncodedText, scores: np.ndarray) -> np.ndarray:
