@@ -160,8 +160,9 @@ def classifier_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         raise ValueError("the model is in training mode: call model.eval() first.")
     accepted = inspect.signature(model.forward).parameters
     extra = {"output_attributions": False} if "output_attributions" in accepted else {}
-    paddings = (getattr(model.config, "pad_token_id", None), tokenizer.pad_token_id)
-    padding = next((token for token in paddings if token is not None), 0)
+    # Stock decoders look for the last token that is not their configuration's padding.
+    known = (getattr(model.config.get_text_config(), "pad_token_id", None), tokenizer.pad_token_id)
+    padding = next((token for token in known if token is not None), 0)
 
     def logits(variants: list[Variant]) -> np.ndarray:
         shape = (len(variants), max(len(variant.ids) for variant in variants))
