@@ -131,9 +131,9 @@ def test_conservation():
 
 
 def test_conservation_needs_a_logit():
-    with pytest.raises(NotMeasurable, match="^the logit is 0$"):
+    with pytest.raises(NotMeasurable, match=r"^the logit is 0$"):
         measure("conservation_error", TEXT, SCORES, target=0)
-    with pytest.raises(NotMeasurable, match="^scores are not finite$"):
+    with pytest.raises(NotMeasurable, match=r"^scores are not finite$"):
         measure("conservation_error", TEXT, [math.nan] * 6)
 
 
