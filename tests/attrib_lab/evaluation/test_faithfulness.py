@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from linear_model import LinearClassifier, plain_text, word_tokenizer
+from linear_model import IDS, LinearClassifier, plain_text, word_tokenizer
 
 from attrib_lab.evaluation.metrics import METRICS, get_metric
 from attrib_lab.evaluation.probing import NotMeasurable, Probe, classifier_logits
@@ -120,6 +120,21 @@ def test_au_mse_as_published():
     result = measure("au_mse", SHORT, SHORT_SCORES)
     assert result.curve == pytest.approx(curve)
     assert result.value == pytest.approx(area(curve))
+
+
+def test_au_mse_sums_the_squares_over_labels():
+    # Label 0 has the logit s, label 1 has s squared: errors of a model that is not linear, at both labels.
+    table = {token: WEIGHTS.get(word, 0.0) for word, token in IDS.items()}
+
+    def logits(variants):
+        sums = [sum(table[token] for token in variant.ids) for variant in variants]
+        return np.array([[s, s**2] for s in sums])
+
+    sums = [3.25, 2.85, 1.95, 2.3, 0.4]
+    curve = [(3.25 - sums[count]) ** 2 + (3.25**2 - sums[count] ** 2) ** 2 for count in COUNTS]
+    measurement = get_metric("au_mse").measure(SHORT, np.array(SHORT_SCORES), 1, Removal.of(TOKENIZER, "unk"))
+    (result,) = Probe(logits).run([measurement], progress=False)
+    assert result.curve == pytest.approx(curve)
 
 
 def test_conservation():
