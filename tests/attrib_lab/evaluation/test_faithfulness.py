@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from linear_model import LinearClassifier, plain_text, word_tokenizer
+from linear_model import IDS, LinearClassifier, plain_text, word_tokenizer
 
 from attrib_lab.evaluation.metrics import METRICS, get_metric
 from attrib_lab.evaluation.probing import NotMeasurable, Probe, classifier_logits
@@ -122,6 +122,21 @@ def test_au_mse_as_published():
     assert result.value == pytest.approx(area(curve))
 
 
+def test_au_mse_sums_the_squares_over_labels():
+    # Label 0 has the logit s, label 1 has s squared: errors of a model that is not linear, at both labels.
+    table = {token: WEIGHTS.get(word, 0.0) for word, token in IDS.items()}
+
+    def logits(variants):
+        sums = [sum(table[token] for token in variant.ids) for variant in variants]
+        return np.array([[s, s**2] for s in sums])
+
+    sums = [3.25, 2.85, 1.95, 2.3, 0.4]
+    curve = [(3.25 - sums[count]) ** 2 + (3.25**2 - sums[count] ** 2) ** 2 for count in COUNTS]
+    measurement = get_metric("au_mse").measure(SHORT, np.array(SHORT_SCORES), 1, Removal.of(TOKENIZER, "unk"))
+    (result,) = Probe(logits).run([measurement], progress=False)
+    assert result.curve == pytest.approx(curve)
+
+
 def test_conservation():
     # The logit is 2.75, the scores add up to 2.5 with [CLS] and [SEP] at 0.
     assert measure("conservation_error", TEXT, [0, 2, 1, -1, 0.5, 0]).value == pytest.approx(0.25 / 2.75)
@@ -131,9 +146,9 @@ def test_conservation():
 
 
 def test_conservation_needs_a_logit():
-    with pytest.raises(NotMeasurable, match="^the logit is 0$"):
+    with pytest.raises(NotMeasurable, match=r"^the logit is 0$"):
         measure("conservation_error", TEXT, SCORES, target=0)
-    with pytest.raises(NotMeasurable, match="^scores are not finite$"):
+    with pytest.raises(NotMeasurable, match=r"^scores are not finite$"):
         measure("conservation_error", TEXT, [math.nan] * 6)
 
 

@@ -74,7 +74,7 @@ def test_what_cannot_be_ranked_says_why(words, scores, reason):
 
 def test_one_word_of_two_tokens_cannot_be_ranked_by_words():
     text = plain_text("a ##x", words=(None, 0, 0, None))
-    with pytest.raises(NotMeasurable, match="^only one word$"):
+    with pytest.raises(NotMeasurable, match=r"^only one word$"):
         rank_units(text, np.zeros(4), Removal.of(TOKENIZER, unit="word"))
 
 
@@ -86,7 +86,7 @@ def test_a_wrong_number_of_scores_is_no_measurement():
 def test_a_text_without_special_tokens_cannot_be_deleted():
     text = plain_text("a b")
     bare = type(text)(key="0", ids=text.ids[1:-1], special=(False, False), words=(0, 1))
-    with pytest.raises(NotMeasurable, match="^nothing is left"):
+    with pytest.raises(NotMeasurable, match=r"^nothing is left"):
         Removal.of(TOKENIZER, "delete").without(bare, [(0,), (1,)])
 
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 from linear_model import LinearClassifier, word_tokenizer
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from attrib_lab.errors import UserError
 from attrib_lab.evaluation import probing
@@ -131,6 +138,19 @@ def stock_model(**config):
     return model.eval()
 
 
+def roberta():
+    torch.manual_seed(0)
+    config = RobertaConfig(**SIZE, num_labels=3, initializer_range=0.5, pad_token_id=0, max_position_embeddings=64)
+    return RobertaForSequenceClassification(config).eval()
+
+
+def decoder():
+    """Reads the last token that is not padding."""
+    torch.manual_seed(0)
+    config = LlamaConfig(**SIZE, num_labels=3, initializer_range=0.5, pad_token_id=1)
+    return LlamaForSequenceClassification(config).eval()
+
+
 def own_model():
     torch.manual_seed(0)
     config = AttribConfig(backbone_config=BertConfig(**SIZE, initializer_range=0.5), num_labels=3)
@@ -142,7 +162,7 @@ def random_variants(count=60):
     return [Variant((2, *generator.integers(4, 11, size=generator.integers(1, 30)).tolist(), 3)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("make", [stock_model, own_model])
+@pytest.mark.parametrize("make", [stock_model, roberta, decoder, own_model])
 def test_an_answer_does_not_depend_on_its_company(make):
     model = make()
     variants = random_variants()
