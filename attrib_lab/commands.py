@@ -42,7 +42,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     columns = Columns(
         text=arguments.text,
         text_pair=arguments.text_pair,
-        label=arguments.label or "auto",
+        label=arguments.label,
         labels=tuple(name.strip() for name in arguments.labels.split(",")) if arguments.labels else (),
         rationale=arguments.rationale,
     )
@@ -79,7 +79,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", default=default.split, help="of a Hub data set (%(default)s)")
     parser.add_argument("--text", default="text", help="column of the texts: strings or lists of words (%(default)s)")
     parser.add_argument("--text-pair", help="column of each text's pair")
-    parser.add_argument("--label", help="column of the labels (label, if there is one)")
+    parser.add_argument("--label", default="auto", help="column of the labels, or none (label, if there is one)")
     parser.add_argument("--labels", help="the data's names of the labels, in the order of the model's (the model's)")
     parser.add_argument("--rationale", help="column of what people marked: a 0 or 1 per word, or [start, end) spans")
     parser.add_argument(

@@ -44,7 +44,8 @@ class Classifier:
     @property
     def padding_id(self) -> int:
         """What fills short texts of a batch, behind an attention mask of 0."""
-        return 0 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+        known = (getattr(self.model.config.get_text_config(), "pad_token_id", None), self.tokenizer.pad_token_id)
+        return next((token for token in known if token is not None), 0)
 
     @property
     def filler_id(self) -> int:

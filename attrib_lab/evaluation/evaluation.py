@@ -22,11 +22,11 @@ from .evaluation_report import write_report
 from .explainers import Explainer, explain_batch, select_explainers
 from .journal import Journal, check_settings, write_whole
 from .metrics import METRICS, Metric, get_metric
-from .probing import Measured, Measurement, Probe, classifier_logits
+from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_logits
 from .removal import Removal
 from .results import Values, summarise
 from .samples import Columns, Sample, load_sample
-from .texts import EncodedText, mean_rationale_share
+from .texts import EncodedText, encode_text, mean_rationale_share
 
 
 DEFAULT_METRICS = ("auac", "comprehensiveness", "sufficiency", "aopc")
@@ -165,6 +165,7 @@ class _Run:
     ) -> None:
         self.classifier, self.texts, self.explainers, self.metrics = classifier, texts, explainers, metrics
         self.removals, self.seed = removals, options.seed
+        self.max_length = options.max_length or classifier.token_limit
         self.batches = batches_of(texts, options.batch_size)
         self.logits = classifier_logits(classifier.model, classifier.tokenizer)
         self.targets = self._predict()
@@ -248,8 +249,20 @@ class _Run:
     def _measurement(
         self, text: EncodedText, explainer: Explainer, metric: Metric, target: int, scores: dict[Any, np.ndarray]
     ) -> Measurement:
-        own = scores[explainer.name, text.key]
-        return metric.measure(text, own, target, self.removals[metric.name], **self.choices[metric.name])
+        own, options = scores[explainer.name, text.key], self.choices[metric.name]
+        if metric.needs == "explainer":
+            options = options | {"explain": lambda sources, label: self._explain_sources(explainer, sources, label)}
+        return metric.measure(text, own, target, self.removals[metric.name], **options)
+
+    def _explain_sources(
+        self, explainer: Explainer, sources: list[tuple[str, ...]], label: int
+    ) -> list[tuple[EncodedText, np.ndarray]]:
+        """Other texts explained, for metrics that edit the text; see `stability`."""
+        texts = [encode_text(one, self.classifier.tokenizer, max_length=self.max_length) for one in sources]
+        found = explain_batch(explainer, self.classifier, texts, [label] * len(texts), self.seed)
+        if any(explanation.scores is None for explanation in found):
+            raise NotMeasurable("an edited text is not explained")
+        return [(text, np.array(explanation.scores)) for text, explanation in zip(texts, found)]
 
     def _bar(self, what: str, times: int) -> tqdm:
         return tqdm(total=times * sum(len(text.ids) for text in self.texts), desc=what, unit="token", unit_scale=True)

@@ -19,6 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LINES = ("-", "--", ":", "-.")
 MARKERS = "osD^vP*X<>hp8d"
 GREY = "#8A8A8A"  # of `random`, the floor
+BANDS = 4  # at most, in one panel
 
 # Metric -> what its curve's axes show; others are called by their names.
 AXES = {
@@ -53,10 +54,12 @@ def draw_curves(results: dict[str, Any], file: Path) -> bool:
     for axes, (metric, curves) in zip(grid.flat, panels.items()):
         reading = results["metrics"][metric]
         places = _scale_fractions(axes, reading["fractions"])
+        banded = _with_band(results, metric, list(curves))
         for method, curve in curves.items():
             look = look_of(method, methods)
-            axes.fill_between(places, curve["low"], curve["high"], color=look["color"], alpha=0.1, linewidth=0)
-            (handles[method],) = axes.plot(places, curve["mean"], linewidth=1.5, markersize=4, label=method, **look)
+            if method in banded:
+                axes.fill_between(places, curve["low"], curve["high"], color=look["color"], alpha=0.13, linewidth=0)
+            (handles[method],) = axes.plot(places, curve["mean"], linewidth=1.3, markersize=3.5, label=method, **look)
         x_label, y_label = AXES.get(metric, ("share of the text", metric))
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -65,8 +68,9 @@ def draw_curves(results: dict[str, Any], file: Path) -> bool:
         _tidy(axes)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    first = next(iter(panels))
-    _legend(figure, handles, results, first)
+    _legend(figure, handles, results, next(iter(panels)))
+    if len(methods) > BANDS:
+        figure.supxlabel(f"Bands: 95 % intervals over texts, of the {BANDS - 1} best and of random.", fontsize=9)
     figure.savefig(file, dpi=130)
     pyplot.close(figure)
     return True
@@ -82,19 +86,29 @@ def _scale_fractions(axes: Axes, fractions: Sequence[float]) -> Sequence[float]:
     return places
 
 
-def _legend(figure: Any, handles: dict[str, Any], results: dict[str, Any], metric: str) -> None:
-    """Methods beside the panels, in the order of a metric's figures, best first."""
+def _with_band(results: dict[str, Any], metric: str, methods: Sequence[str]) -> list[str]:
+    """Methods whose bands are drawn: bands of a dozen hide one another."""
+    if len(methods) <= BANDS:
+        return list(methods)
+    return [*_best_first(results, metric, [name for name in methods if name != "random"])[: BANDS - 1], "random"]
+
+
+def _best_first(results: dict[str, Any], metric: str, methods: Sequence[str]) -> list[str]:
     sign = -1 if results["metrics"][metric]["higher_is_better"] else 1
 
     def order(method: str) -> tuple[bool, float]:
         own = results["methods"][method]["metrics"][metric]
         return (own is None, 0.0 if own is None else sign * own["mean"])
 
-    names = sorted(handles, key=order)
-    title = f"by {metric}, best first"
+    return sorted(methods, key=order)
+
+
+def _legend(figure: Any, handles: dict[str, Any], results: dict[str, Any], metric: str) -> None:
+    """Methods beside the panels, in the order of a metric's figures, best first."""
+    names = _best_first(results, metric, list(handles))
     figure.legend(
-        [handles[name] for name in names], names, loc="outside right upper", frameon=False, fontsize=9, title=title,
-        title_fontsize=9, handlelength=3.2, alignment="left",
+        [handles[name] for name in names], names, loc="outside right upper", frameon=False, fontsize=9,
+        title=f"by {metric}, best first", title_fontsize=9, handlelength=3.2, alignment="left",
     )  # fmt: skip
 
 
@@ -131,7 +145,8 @@ def draw_costs(results: dict[str, Any], costs: dict[str, Any], file: Path) -> bo
 def _tick_passes(axes: Axes, costs: Sequence[float]) -> None:
     lowest, highest = min(*costs, 1.0), max(*costs, 4.0)
     axes.set_xlim(lowest / 1.25, highest * 1.4)
-    ticks = [tick for power in range(6) for tick in (1 * 10**power, 2 * 10**power, 5 * 10**power)]
+    digits = (1, 2, 5) if highest > 10 else (1, 1.5, 2, 3, 5)
+    ticks = [digit * 10**power for power in range(6) for digit in digits]
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= highest * 1.3]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -144,8 +159,9 @@ def _name_points(axes: Axes, points: dict[str, tuple[float, float]], methods: Se
     to_axes = axes.transAxes.inverted()
     heights = {name: to_axes.transform(axes.transData.transform(point))[1] for name, point in points.items()}
     names = sorted(points, key=heights.__getitem__)
-    step = 0.3 / (axes.figure.get_size_inches()[1] - 1)  # a line of text, in heights of the axes
-    for name, place in zip(names, spread_out([heights[name] for name in names], min(step, 1 / len(names)))):
+    line = 0.24 / (axes.figure.get_size_inches()[1] - 1)  # of text, in heights of the axes
+    step = min(line, 1 / max(1, len(names) - 1))
+    for name, place in zip(names, spread_out([heights[name] for name in names], step)):
         axes.annotate(
             name, xy=points[name], xytext=(1.03, place), textcoords="axes fraction", va="center", fontsize=9,
             color=look_of(name, methods)["color"], annotation_clip=False,
@@ -154,15 +170,20 @@ def _name_points(axes: Axes, points: dict[str, tuple[float, float]], methods: Se
 
 
 def spread_out(places: Sequence[float], step: float) -> list[float]:
-    """Ascending places moved as little as need be to lie `step` apart; groups that touch keep their common centre."""
-    groups: list[list[float]] = []  # centre, number of members
+    """Ascending places moved as little as need be to lie `step` apart within [0, 1], where there is room for all.
+
+    Groups that touch keep their common centre.
+    """
+    groups: list[tuple[float, int]] = []  # centre, number of members
     for place in places:
-        groups.append([place, 1])
+        groups.append((place, 1))
         while len(groups) > 1 and groups[-1][0] - groups[-2][0] < step * (groups[-1][1] + groups[-2][1]) / 2:
-            centre, count = groups.pop()
-            before, number = groups[-1]
-            groups[-1] = [(before * number + centre * count) / (number + count), number + count]
-    return [centre + step * (member - (count - 1) / 2) for centre, count in groups for member in range(int(count))]
+            (before, number), (after, count) = groups[-2:]
+            groups[-2:] = [((before * number + after * count) / (number + count), number + count)]
+    spread = [centre + step * (member - (count - 1) / 2) for centre, count in groups for member in range(count)]
+    highest = [1 - step * (len(spread) - 1 - number) for number in range(len(spread))]
+    lowest = [step * number for number in range(len(spread))]
+    return [max(low, min(high, place)) for low, high, place in zip(lowest, highest, spread)]
 
 
 def _tidy(axes: Axes) -> None:

@@ -138,8 +138,8 @@ def _own_method(name: str, budget: int | None) -> Explain:
 def _plug_in(name: str) -> Explainer:
     module_name, _, attribute = name.partition(":")
     here = os.getcwd()
-    if here not in sys.path:  # a script's own path starts at its folder, not at the user's
-        sys.path.insert(0, here)
+    if here not in sys.path:  # a script's path starts at its own folder, not at the user's
+        sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module does on import

@@ -95,7 +95,7 @@ def summarise(
             figures[method][metric.name] = figure
     return {
         "texts": len(sample.texts),
-        "notes": sample.notes + _notes(values, metrics, len(sample.texts)),
+        "notes": sample.notes + _true_class_notes(sample, metrics) + _notes(values, metrics, len(sample.texts)),
         "metrics": {
             metric.name: {
                 "higher_is_better": metric.higher_is_better,
@@ -143,6 +143,14 @@ def _curve(values: Values, method: str, metric: str, seed: int) -> dict[str, lis
         return None
     low, high = percentile_limits(bootstrap_means(points, resamples=1000, seed=seed))
     return {"mean": points.mean(axis=0).tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def _true_class_notes(sample: Sample, metrics: Sequence[Metric]) -> list[str]:
+    """What stands for the true class where it is not known."""
+    missing = sum(text.label is None for text in sample.texts)
+    if not missing or not any(metric.name == "auac" for metric in metrics):
+        return []
+    return [f"auac: {missing} of {len(sample.texts)} texts have no label; there it follows the predicted one."]
 
 
 def _notes(values: Values, metrics: Sequence[Metric], texts: int) -> list[str]:

@@ -15,9 +15,10 @@ from .texts import EncodedText, encode_rows
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a data set keeps what; `label` "auto" means the column `label` if there is one.
+    """Where a data set keeps what.
 
     Attributes:
+        label: a column, "auto" for the column `label` if there is one, or "none".
         labels: names of the data's labels in the order of the model's labels; by default the model's own names.
     """
 
@@ -68,7 +69,7 @@ def load_sample(
     if limit is not None and limit < len(kept):
         drawn = np.random.default_rng(seed).permutation(len(kept))[:limit]
         kept = [kept[number] for number in sorted(drawn.tolist())]
-    label = columns.label if columns.label != "auto" else ("label" if "label" in rows.column_names else None)
+    label = _label_column(columns, rows)
     rows = rows.select(kept)
     if label is not None:
         rows = _with_model_labels(rows, label, columns.labels, classifier.labels)
@@ -107,13 +108,18 @@ def _without_empty(
 
 
 def _check_columns(rows: Dataset, columns: Columns, source: str) -> None:
-    label = None if columns.label == "auto" else columns.label
-    for column in (columns.text, columns.text_pair, label, columns.rationale):
+    for column in (columns.text, columns.text_pair, _label_column(columns, rows), columns.rationale):
         if column is not None and column not in rows.column_names:
             raise UserError(
                 f"{source} has no column {column!r}; it has {', '.join(rows.column_names)}."
                 + nearest(column, rows.column_names)
             )
+
+
+def _label_column(columns: Columns, rows: Dataset) -> str | None:
+    if columns.label == "auto":
+        return "label" if "label" in rows.column_names else None
+    return None if columns.label == "none" else columns.label
 
 
 def _with_model_labels(rows: Dataset, column: str, names: Sequence[str], model_names: Sequence[str]) -> Dataset:

@@ -128,6 +128,24 @@ def test_plausibility_of_marked_words(classifier_folder, tmp_path):
     assert "auprc, token_f1, iou_f1, all methods: 1 of 4 texts not measured: no rationale." in results["notes"]
 
 
+def test_edited_texts_are_explained_by_the_same_method(classifier_folder, tmp_path, monkeypatch):
+    """Token ids as scores rank words alike before and after a full stop is added; noise does not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "steady.py").write_text("def explain(model, batch): return batch['input_ids'].float()\n")
+    rows = [{"text": "the striker said the goal was new"}, {"text": "stocks of the old bank fell today"}]
+    source = write_rows(tmp_path, rows)
+    results = run(classifier_folder, source, tmp_path / "out", methods="steady:explain,random", metrics="stability")
+    steady, noise = (results["methods"][name]["metrics"]["stability"] for name in ("steady:explain", "random"))
+    assert steady["mean"] == pytest.approx(0.0, abs=1e-12)
+    assert noise["mean"] > 0.1
+
+
+def test_the_predicted_label_stands_for_a_missing_one(classifier_folder, tmp_path):
+    rows = [{"text": "goal of the match", "label": None}, {"text": "old bank", "label": 0}]
+    results = run(classifier_folder, write_rows(tmp_path, rows), tmp_path / "out", methods="random")
+    assert "auac: 1 of 2 texts have no label; there it follows the predicted one." in results["notes"]
+
+
 def test_stock_model(stock_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("def explain(model, batch): return batch['input_ids'].float()\n")
@@ -152,12 +170,11 @@ def test_what_cannot_be_measured_is_counted_and_the_rest_is_measured(classifier_
     ]
     results = run(classifier_folder, write_rows(tmp_path, rows), tmp_path / "out", methods="lrp,fragile:explain")
     expected = [
-        "lrp, fragile:explain: 1 of 6 texts not explained: only special tokens.",
+        "all methods: 1 of 6 texts not explained: only special tokens.",
         "fragile:explain: 1 of 6 texts not explained: raised ValueError: no goals.",
         "fragile:explain: 1 of 6 texts not explained: returned scores that are not finite.",
         "all metrics, all methods: 1 of 6 texts not measured: only one token.",
     ]
-    expected[0] = expected[0].replace("lrp, fragile:explain", "all methods")
     assert results["notes"] == expected
     counts = {name: entry["metrics"]["auac"]["texts"] for name, entry in results["methods"].items()}
     assert counts == {"lrp": 4, "fragile:explain": 2}

@@ -149,4 +149,14 @@ def test_names_are_spread_by_hand():
     np.testing.assert_allclose(spread_out([0.5, 0.5, 0.9], 0.1), [0.45, 0.55, 0.9])
     # Two that touch move apart, and then touch a third, which joins them: centre (0.5 + 0.5 + 0.62) / 3.
     np.testing.assert_allclose(spread_out([0.5, 0.5, 0.62], 0.1), [0.44, 0.54, 0.64])
-    assert evaluation_pictures.GREY not in COLOURS
+    # What would leave the axes stays inside, in its order.
+    np.testing.assert_allclose(spread_out([0.0, 0.0, 1.0, 1.0, 1.0], 0.2), [0.0, 0.2, 0.6, 0.8, 1.0])
+    np.testing.assert_allclose(spread_out([0.9] * 5, 0.25), [0.0, 0.25, 0.5, 0.75, 1.0])
+
+
+def test_bands_of_the_best_and_of_random(results):
+    names = ["random", "lrp", "gae", "m:f"]
+    assert evaluation_pictures._with_band(results, "auac", names) == names
+    results["methods"]["last"] = {"source": "", "metrics": {"auac": figure(0.6, "worse")}}
+    banded = evaluation_pictures._with_band(results, "auac", [*names, "last"])
+    assert banded == ["lrp", "gae", "last", "random"]

@@ -56,6 +56,8 @@ def test_without_labels(tmp_path, classifier):
     sample = load(write(tmp_path, [{"text": "goal"}]), classifier)
     assert labels_of(sample) == [None]
     assert sample.notes == []
+    strange = write(tmp_path, [{"text": "goal", "label": "of another task"}])
+    assert labels_of(load(strange, classifier, Columns(label="none"))) == [None]
 
 
 def test_the_draw_is_seeded_and_keys_name_rows(tmp_path, classifier):
