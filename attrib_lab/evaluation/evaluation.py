@@ -272,6 +272,8 @@ def _entry(text: EncodedText, explainer: Explainer, metric: Metric, outcome: Any
     entry = {"key": text.key, "method": explainer.name, "metric": metric.name}
     if not isinstance(outcome, Measured):
         return entry | {"reason": str(outcome)}
+    if not np.isfinite(outcome.value):
+        return entry | {"reason": "the metric is not finite"}
     return entry | {"value": outcome.value} | ({"curve": outcome.curve} if outcome.curve else {})
 
 
