@@ -58,6 +58,13 @@ def test_rationale_of_words_and_of_characters():
     assert second.rationale == (False, False, False, True, False, False)
 
 
+def test_a_rationale_ends_where_it_ends_and_speaks_of_the_first_text():
+    (text,) = encode_rows(
+        [{"text": "a'b", "pair": "c d", "why": [[0, 1]]}], TOKENIZER, text_pair="pair", rationale="why"
+    )
+    assert text.rationale == (False, True, False, False, False, False, False, False)
+
+
 def test_a_rationale_that_nobody_gave_is_none_and_an_empty_one_is_not():
     rows = [{"text": ["a", "b"], "why": why} for why in (None, [], [0, 0], [1, 0])]
     texts = encode_rows(rows, TOKENIZER, rationale="why")
