@@ -59,7 +59,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
 
     def __init__(self, *arguments: Any, onnx_file: str | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._onnx = None if onnx_file is None else OnnxAttributions(onnx_file, self.model.config)
+        self._onnx = None if onnx_file is None else OnnxAttributions(onnx_file, self.model)
 
     def check_model_type(self, supported_models: Any) -> None:
         """Accept any model whose forward explains (the stock check knows only transformers' own classes)."""

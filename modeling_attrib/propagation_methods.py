@@ -85,8 +85,9 @@ def propagate(
     return logits.detach(), torch.cat(scores).transpose(0, 1).detach()
 
 
-# Labels go back together while their gradients are small: matrix products of this many rows gain nothing by more.
-_TOKENS_GOING_BACK = 4096
+# Labels go back together while their gradients are small: matrix products of this many rows gain nothing by more, and
+# larger gradients no longer find room in memory that is already at hand.
+_TOKENS_GOING_BACK = 1024
 
 
 def _gradients(
