@@ -46,6 +46,8 @@ test-slow: venv ## run the tests that train for minutes
 
 browser: venv ## build the page that classifies without a server, examples/browser/dist (MODEL=folder, outputs/demo)
 	cd examples/browser && npm ci && npm run build
+	@# What the compiled runtime contains of others; its npm package does not say.
+	cp $(VENV)/lib/python3.*/site-packages/onnxruntime/ThirdPartyNotices.txt examples/browser/dist/vendor/ort.NOTICES.txt
 	$(RUN) -m attrib_lab export $(MODEL) --format onnx --output examples/browser/dist/model
 
 test-browser: browser ## compare that page with the Python pipeline in headless Chromium

@@ -120,6 +120,7 @@ def _describe(trained: TrainedModel, names: list[str], file: str, precision: str
         "inputs": names,
         "outputs": list(OUTPUTS),
         "id2label": {str(index): name for index, name in config.id2label.items()},
+        "problem_type": config.problem_type,
         "attribution_method": config.attribution_method,
         "attribution_options": config.attribution_options,
         "max_tokens": token_limit(trained.model, trained.tokenizer),

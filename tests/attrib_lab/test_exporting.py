@@ -95,6 +95,7 @@ def test_file_and_folder_say_what_they_are(folder, onnx_folder):
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["attrib_id2label"]) == {str(k): v for k, v in LABELS.items()}
     assert json.loads(metadata["attrib_attribution_method"]) == "lrp"
+    assert "problem_type" in said, "without it a reader cannot tell softmax from sigmoid"
     assert AutoTokenizer.from_pretrained(onnx_folder)("goal").input_ids
 
 
