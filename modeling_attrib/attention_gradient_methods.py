@@ -35,9 +35,9 @@ def fold_attention_gradients(
         ValueError: if the attention of some layer is out of sight.
     """
     parts = find_parts(classifier.backbone)
-    # The graph starts at the first layer; weights are constants, so that no layer keeps its input for their gradients.
-    graph = Taps([parts.layers[0]], leaf=True), PropagationRules(parts, classifier.num_layers)
-    with graph[0], graph[1], AttentionRecorder() as recorder, ExplicitAttention():
+    graph_starts = Taps([parts.layers[0]], leaf=True)
+    weights_are_constants = PropagationRules(parts, classifier.num_layers)  # no layer keeps its input for them
+    with graph_starts, weights_are_constants, AttentionRecorder() as recorder, ExplicitAttention():
         logits = classifier.classify(inputs, weights)
     attentions = [record.probabilities for record in recorder.layers(classifier.num_layers)]
     totals = request.objective(logits).sum(dim=0)
