@@ -190,9 +190,9 @@ class _Run:
         """Costs by method, measured once and kept in `file`; a method that fails has none."""
         costs = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         new = [explainer for explainer in self.explainers if explainer.name not in costs]
-        if new:
-            measured = measure_costs(new, self.classifier, self.logits, self.texts, self.targets, self.seed)
-            costs |= {e.name: measured[e.name].as_dict() if e.name in measured else None for e in new}
+        parts = measure_costs(new, self.classifier, self.logits, self.texts, self.targets, self.seed) if new else ()
+        for part in parts:
+            costs |= {name: cost and cost.as_dict() for name, cost in part.items()}
             write_whole(file, json.dumps(costs, indent=2) + "\n")
         return costs
 

@@ -27,13 +27,15 @@ def clock(monkeypatch):
 
 def test_medians_of_interleaved_rounds(classifier_folder, clock):
     classifier = load_classifier(classifier_folder)
-    rows = [{"text": " ".join(["goal"] * length)} for length in (*[1] * 4, *[5] * 8, *[9] * 4)]
+    rows = [{"text": " ".join(["goal"] * length)} for length in (*[1] * 4, *[5] * 4, *[9] * 4)]
     texts = encode_rows(rows, classifier.tokenizer)
     calls = []
-    forward_seconds = iter([9.0, 1.0, 2.0, 4.0, 1.0, 1.0])  # the first is not timed
+    # The first is not timed; of each three that follow one another the median counts: 1, 2, 4, 1, 1 and 3 seconds.
+    seconds = [9.0, *(s for median in (1.0, 2.0, 4.0, 1.0, 1.0, 3.0) for s in (median, 0.1, 50.0))]
+    forward_seconds = iter(seconds)
 
     def logits(variants):
-        calls.append(("forward", sorted(len(v.ids) for v in variants)))
+        calls.append(("forward", [len(v.ids) for v in variants]))
         clock.now += next(forward_seconds)
         return np.zeros((len(variants), 2))
 
@@ -42,20 +44,21 @@ def test_medians_of_interleaved_rounds(classifier_folder, clock):
             calls.append((name, [len(text.ids) for text in own]))
             if failing:
                 raise ValueError("no")
-            clock.now += seconds
+            clock.now += seconds * len(own)
             return batch["input_ids"]
 
         return Explainer(name, "", explain)
 
-    quick, slow, broken = explainer("quick", 1.5), explainer("slow", 6.0), explainer("broken", 1.0, failing=True)
-    found = measure_costs([quick, slow, broken], classifier, logits, texts, [0] * len(texts), seed=0)
-    middle = [7] * 8
-    assert [name for name, _ in calls[:4]] == ["quick", "slow", "broken", "forward"]
-    rounds = [("forward", middle), ("quick", middle)]
-    assert calls[4:] == [*rounds, ("slow", middle), *rounds * 4]  # what is slow is timed once
-    # 1.5 over 1, 2, 4, 1, 1 seconds of a forward pass: 1.5, .75, .375, 1.5, 1.5.
-    assert found["quick"].as_dict() == {
-        "passes": 1.5, "seconds": 1.5, "forward_seconds": 1.0, "texts": 8, "tokens": 56,
+    quick, slow, broken = explainer("quick", 0.375), explainer("slow", 1.5), explainer("broken", 1.0, failing=True)
+    parts = list(measure_costs([slow, quick, broken], classifier, logits, texts, [0] * len(texts), seed=0))
+    middle = [7] * 4
+    assert calls[:4] == [("forward", middle), ("slow", [7]), ("quick", [7]), ("broken", [7])]
+    a_round = [("forward", middle)] * 3 + [("quick", middle)]
+    assert calls[4:] == [*a_round * 5, *[("forward", middle)] * 3, ("slow", middle)]  # what is slow is timed once
+    assert [set(part) for part in parts] == [{"quick", "broken"}, {"slow"}]
+    assert parts[0]["broken"] is None
+    # 1.5 seconds over 1, 2, 4, 1, 1 of a forward pass: 1.5, .75, .375, 1.5, 1.5.
+    assert parts[0]["quick"].as_dict() == {
+        "passes": 1.5, "seconds": 1.5, "forward_seconds": 1.0, "texts": 4, "tokens": 28,
     }  # fmt: skip
-    assert found["slow"].passes == 6.0
-    assert set(found) == {"quick", "slow"}
+    assert parts[1]["slow"].passes == 2.0
