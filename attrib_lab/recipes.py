@@ -48,7 +48,7 @@ class DataSection:
         labels: label names in the order of their indices; otherwise taken from the data.
         train_rows, test_rows: use that many rows only, drawn with the seed.
         decontaminate: training rows that share a value of one of these columns with a test or validation row are
-            dropped.
+            dropped; of texts, case, spaces and punctuation are not compared.
         explained_examples: how many test rows `explanations.html` shows.
     """
 
