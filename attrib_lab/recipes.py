@@ -74,6 +74,8 @@ class Recipe:
         training: arguments of transformers' `TrainingArguments`. `bf16: auto` uses bfloat16 where the device
             computes in it, and says so.
         early_stopping_patience: stop after so many evaluations without a better validation accuracy.
+        masked_training: share of each training batch whose tokens are masked at random rates, 0 to 1: for models
+            that are to be graded by masking words (see `masked_training.py`).
     """
 
     output_dir: str
@@ -82,6 +84,7 @@ class Recipe:
     training: dict[str, Any]
     seed: int = 0
     early_stopping_patience: int | None = None
+    masked_training: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe in the layout of its YAML file."""
@@ -89,7 +92,7 @@ class Recipe:
         return {**vars(self), "model": model, "data": dict(vars(self.data))}
 
 
-_TOP = ["output_dir", "seed", "early_stopping_patience", "model", "data", "training"]
+_TOP = ["output_dir", "seed", "early_stopping_patience", "masked_training", "model", "data", "training"]
 _MODEL = [f.name for f in fields(ModelSection) if f.name != "config"]
 _CONFIG = [
     name for name in AttribConfig.__init__.__annotations__ if name not in ("backbone_config", "kwargs", "return")
@@ -184,6 +187,9 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         _check_types(content[section], cls, where)
     if not isinstance(content.get("seed", 0), int):
         raise UserError(f"{where}: seed is a whole number, not {content['seed']!r}.")
+    masked = content.get("masked_training", 0.0)
+    if isinstance(masked, bool) or not isinstance(masked, (int, float)) or not 0 <= masked <= 1:
+        raise UserError(f"{where}: masked_training is a share from 0 to 1, not {masked!r}.")
     if data.get("labels") and len(set(data["labels"])) < len(data["labels"]):
         raise UserError(f"{where}: data.labels names a label twice.")
     if not 0 < data.get("validation_fraction", 0.5) < 1:
@@ -192,6 +198,7 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         output_dir=str(content["output_dir"]),
         seed=content.get("seed", 0),
         early_stopping_patience=content.get("early_stopping_patience"),
+        masked_training=masked,
         model=ModelSection(
             **{k: v for k, v in model.items() if k in _MODEL}, config={k: v for k, v in model.items() if k in _CONFIG}
         ),

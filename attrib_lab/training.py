@@ -32,6 +32,7 @@ from modeling_attrib.pipeline_attrib import token_limit
 
 from .backbones import resolve_backbone
 from .errors import UserError, first_line
+from .masked_training import MaskedTrainer, MaskingCollator
 from .plausibility import compare_methods, has_evidence
 from .recipes import Recipe
 from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
@@ -209,16 +210,19 @@ def _trainer(
     callbacks = []
     if recipe.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
-    return Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=_tokenize(splits.train, recipe, tokenizer),
-        eval_dataset=_tokenize(splits.validation, recipe, tokenizer),
-        processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
-        callbacks=callbacks,
-    )
+    settings: dict[str, Any] = {
+        "model": model,
+        "args": arguments,
+        "train_dataset": _tokenize(splits.train, recipe, tokenizer),
+        "eval_dataset": _tokenize(splits.validation, recipe, tokenizer),
+        "processing_class": tokenizer,
+        "data_collator": DataCollatorWithPadding(tokenizer),
+        "compute_metrics": compute_metrics,
+        "callbacks": callbacks,
+    }
+    if recipe.masked_training:
+        return MaskedTrainer(masking=MaskingCollator(tokenizer, recipe.masked_training, recipe.seed), **settings)
+    return Trainer(**settings)
 
 
 def _scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
