@@ -26,12 +26,25 @@ RECIPE_FOLDER = Path(__file__).resolve().parent.parent / "configuration"
 
 @dataclass
 class ModelSection:
-    """What is trained. Keys beyond these are arguments of `AttribConfig`."""
+    """What is trained. Keys beyond these are arguments of `AttribConfig`.
 
-    backbone: str = "sentence-transformers/all-MiniLM-L6-v2"
+    Attributes:
+        backbone: Hub id or folder of a pretrained encoder; or, for an encoder with fresh weights, a mapping of
+            `model_type`, `tokenizer` (Hub id or folder of the encoder whose tokenizer and vocabulary it takes) and
+            arguments of that type's configuration.
+        max_length: longer texts are cut there, in tokens.
+        attn_implementation: the attention kernel; unset lets the backbone choose.
+    """
+
+    backbone: dict[str, Any] | str = "sentence-transformers/all-MiniLM-L6-v2"
     max_length: int = 128
     attn_implementation: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> str:
+        """Hub id or folder that the tokenizer comes from."""
+        return self.backbone if isinstance(self.backbone, str) else self.backbone["tokenizer"]
 
 
 @dataclass
@@ -185,6 +198,7 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         data["labels"] = [str(name) for name in data["labels"]] if isinstance(data["labels"], list) else data["labels"]
     for section, cls in (("model", ModelSection), ("data", DataSection)):
         _check_types(content[section], cls, where)
+    _check_backbone(model.get("backbone", ModelSection.backbone), where)
     if not isinstance(content.get("seed", 0), int):
         raise UserError(f"{where}: seed is a whole number, not {content['seed']!r}.")
     masked = content.get("masked_training", 0.0)
@@ -230,6 +244,16 @@ def _check_types(values: dict[str, Any], section: type, where: str) -> None:
         accepted, wanted = _KINDS[kind]
         if not isinstance(value, accepted) or isinstance(value, bool):
             raise UserError(f"{where}: {entry.name} is {wanted}, not {value!r}.")
+
+
+def _check_backbone(backbone: Any, where: str) -> None:
+    if isinstance(backbone, str):
+        return
+    if not isinstance(backbone, dict):
+        raise UserError(f"{where}: model.backbone is a name or a mapping, not {backbone!r}.")
+    for key in ("model_type", "tokenizer"):
+        if not isinstance(backbone.get(key), str):
+            raise UserError(f"{where}: model.backbone is a mapping, so it needs {key}: a word.")
 
 
 def _check_keys(mapping: dict[str, Any], known: list[str], where: str) -> None:
