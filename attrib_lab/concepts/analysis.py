@@ -50,11 +50,6 @@ class ClassEffect:
         low, high = np.quantile(self.values, [0.025, 0.975])
         return float(low), float(high)
 
-    @property
-    def significant(self) -> bool:
-        """Whether both tests reject at 5 %."""
-        return max(self.p_half, self.p_random) < SIGNIFICANCE
-
 
 @dataclass(frozen=True)
 class ConceptResult:
@@ -64,15 +59,28 @@ class ConceptResult:
         name: of the concept.
         sentences: how many describe it.
         accuracy: balanced accuracy of its vectors on tokens of sentences that they have not seen.
-        random_accuracy: the same of random concepts, 0.5 in expectation.
+        random_accuracies: the same of each random concept's vector, 0.5 in expectation.
         effects: one for each class.
     """
 
     name: str
     sentences: int
     accuracy: float
-    random_accuracy: float
+    random_accuracies: tuple[float, ...]
     effects: tuple[ClassEffect, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether its vectors know unseen sentences of the concept better than 95 % of the random concepts' theirs.
+
+        What they say about classes means nothing otherwise: sentences that have nothing in common have vectors too,
+        and those point to some class.
+        """
+        return self.accuracy > float(np.quantile(self.random_accuracies, 1 - SIGNIFICANCE))
+
+    def significant(self, effect: ClassEffect) -> bool:
+        """Whether the concept is known and both of the effect's tests reject at 5 %."""
+        return self.known and max(effect.p_half, effect.p_random) < SIGNIFICANCE
 
 
 def analyse_concepts(
@@ -127,7 +135,7 @@ def analyse_concepts(
             name=name,
             sentences=len(concepts[name]),
             accuracy=float(found.accuracies.mean()),
-            random_accuracy=float(by_size[len(concepts[name])].accuracies.mean()),
+            random_accuracies=tuple(by_size[len(concepts[name])].accuracies.tolist()),
             effects=_effects(own_scores[name], random_scores[len(concepts[name])], labels),
         )
         for name, found in fitted.items()

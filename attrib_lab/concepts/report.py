@@ -46,29 +46,29 @@ def write_report(results: list[ConceptResult], settings: dict[str, Any], folder:
 def format_table(results: list[ConceptResult]) -> str:
     """Markdown: a row for each concept and class."""
     lines = [
-        "| concept | known | class | value | 95 % | random | p (0.5) | p (random) | |",
+        "| concept | accuracy | class | value | 95 % | random | p (0.5) | p (random) | |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         for effect in result.effects:
             cells = [
                 escape_markdown(result.name),
-                f"{result.accuracy:.2f}",
+                f"{result.accuracy:.2f}" + ("" if result.known else " (chance)"),
                 escape_markdown(effect.label),
                 f"{effect.value:.2f}",
                 "{:.2f} to {:.2f}".format(*effect.interval),
                 f"{np.mean(effect.random_values):.2f}",
                 _format_p(effect.p_half),
                 _format_p(effect.p_random),
-                verdict(effect),
+                verdict(result, effect),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def verdict(effect: ClassEffect) -> str:
+def verdict(result: ConceptResult, effect: ClassEffect) -> str:
     """`for`, `against`, or nothing where chance would do."""
-    if not effect.significant:
+    if not result.significant(effect):
         return ""
     return "for" if effect.value > 0.5 else "against"
 
@@ -79,10 +79,10 @@ def _format_p(p_value: float) -> str:
 
 def _as_dict(result: ConceptResult) -> dict[str, Any]:
     effects = [
-        {"value": effect.value, "interval": effect.interval, "significant": effect.significant} | asdict(effect)
+        {"value": effect.value, "interval": effect.interval, "significant": result.significant(effect)} | asdict(effect)
         for effect in result.effects
     ]
-    return asdict(result) | {"effects": effects}
+    return asdict(result) | {"known": result.known, "effects": effects}
 
 
 def draw_effects(results: list[ConceptResult], path: Path) -> None:
@@ -136,7 +136,7 @@ def _draw_panel(panel: Axes, result: ConceptResult) -> None:
         (True, f"concept, significant at {SIGNIFICANCE:.0%}"),
         (False, "concept, not significant"),
     ):
-        chosen = [(e.value, line) for line, e in enumerate(result.effects) if e.significant == significant]
+        chosen = [(e.value, line) for line, e in enumerate(result.effects) if result.significant(e) == significant]
         panel.plot(
             *(zip(*chosen) if chosen else ([], [])),
             linestyle="",
@@ -146,7 +146,8 @@ def _draw_panel(panel: Axes, result: ConceptResult) -> None:
             markerfacecolor=_CONCEPT if significant else "white",
             label=name,
         )
-    panel.set_title(f"{result.name} ({result.sentences} sentences)", loc="left", fontsize=11, parse_math=False)
+    note = f"{result.sentences} sentences" if result.known else "the layer does not know it"
+    panel.set_title(f"{result.name} ({note})", loc="left", fontsize=11, parse_math=False)
     panel.set_xlim(-0.04, 1.04)
     panel.grid(axis="x", alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)

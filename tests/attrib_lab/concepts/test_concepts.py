@@ -8,7 +8,8 @@ from planted import build_model, build_tokenizer, write_sentences
 
 from attrib_lab.commands import build_parser
 from attrib_lab.concepts.activations import LayerReader
-from attrib_lab.concepts.analysis import analyse_concepts
+from attrib_lab.concepts.analysis import ClassEffect, ConceptResult, analyse_concepts
+from attrib_lab.concepts.report import format_table
 from attrib_lab.concepts.significance import t_test_value
 from attrib_lab.errors import UserError
 
@@ -31,26 +32,41 @@ def test_a_planted_concept_is_found():
     assert yes.score > 0
     assert no.value < 0.05
     assert no.score < 0
-    assert yes.significant
-    assert no.significant
+    assert result.known
+    assert result.significant(yes)
+    assert result.significant(no)
     assert 0.6 < result.accuracy < 0.85  # seven of ten tokens are the concept's, one of ten elsewhere: 0.8 at best
-    assert result.random_accuracy == pytest.approx(0.5, abs=0.05)
+    assert np.mean(result.random_accuracies) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.fixture(scope="module")
-def effects_of_random_concepts():
+def random_results():
     concepts = {f"random {i}": write_sentences(20, 0.1, seed=100 + i) for i in range(12)}
-    return [effect for result in analyse(concepts, vectors=12) for effect in result.effects]
+    return analyse(concepts, vectors=12)
 
 
-def test_random_concepts_are_not(effects_of_random_concepts):
-    assert len(effects_of_random_concepts) == 24
-    assert sum(effect.significant for effect in effects_of_random_concepts) <= 2  # 5 % of 24 are 1.2
+def test_random_concepts_are_not(random_results):
+    found = [result.significant(effect) for result in random_results for effect in result.effects]
+    assert len(found) == 24
+    assert sum(found) <= 1  # 5 % of 24 are 1.2
+    assert sum(result.known for result in random_results) <= 2
 
 
-def test_without_the_correction_for_overlap_random_concepts_would_be_found(effects_of_random_concepts):
-    p_values = [t_test_value(np.array(effect.values), 0.5) for effect in effects_of_random_concepts]
-    assert sum(p_value < 0.05 for p_value in p_values) >= 8
+def test_without_the_correction_for_overlap_random_concepts_would_be_found(random_results):
+    effects = [effect for result in random_results for effect in result.effects]
+    assert sum(t_test_value(np.array(effect.values), 0.5) < 0.05 for effect in effects) >= 8
+
+
+def test_an_unknown_concept_has_no_significant_effect():
+    """Its values may all agree: a direction that means nothing points to some class too."""
+    effect = ClassEffect("yes", 0.1, values=(1.0, 1.0), random_values=(0.1, 0.2), p_half=0.0, p_random=0.0)
+    chance = tuple(np.linspace(0.4, 0.6, 21))
+    unknown, known = (ConceptResult("x", 20, accuracy, chance, (effect,)) for accuracy in (0.58, 0.595))
+    assert (unknown.known, unknown.significant(effect)) == (False, False)  # 0.59 is the 95 % quantile
+    assert (known.known, known.significant(effect)) == (True, True)
+    assert "| 0.58 (chance) |" in format_table([unknown])
+    assert format_table([unknown]).endswith("|  |")
+    assert format_table([known]).endswith("| for |")
 
 
 def test_a_result_depends_on_its_seed_and_not_on_other_concepts():
@@ -58,7 +74,7 @@ def test_a_result_depends_on_its_seed_and_not_on_other_concepts():
     beside = analyse({"other": write_sentences(15, 0.1, seed=1), "planted": PLANTED}, vectors=5)[1]
     assert [effect.values for effect in alone.effects] == [effect.values for effect in beside.effects]
     assert [effect.p_random for effect in alone.effects] == [effect.p_random for effect in beside.effects]
-    assert (alone.accuracy, alone.random_accuracy) == (beside.accuracy, beside.random_accuracy)
+    assert (alone.accuracy, alone.random_accuracies) == (beside.accuracy, beside.random_accuracies)
     other = analyse({"planted": PLANTED}, vectors=5, seed=1)[0]
     assert [effect.random_values for effect in other.effects] != [effect.random_values for effect in alone.effects]
 
