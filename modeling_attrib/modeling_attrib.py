@@ -95,18 +95,19 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     @classmethod
     def from_backbone(
         cls,
-        backbone: str,
+        backbone: str | PretrainedConfig,
         *,
         pooling: str | None = None,
         attn_implementation: str | None = None,
         dtype: torch.dtype = torch.float32,
         **config_arguments: Any,
     ) -> "AttribForSequenceClassification":
-        """A classifier with a fresh head on a pretrained encoder.
+        """A classifier with a fresh head on a pretrained encoder, or on a fresh one.
 
         Args:
             backbone: Hub id or folder of any model that `AutoModel` loads (encoder-decoders: their encoder), or of
-                an earlier classifier of this class, whose encoder is taken.
+                an earlier classifier of this class, whose encoder is taken; or a configuration, for an encoder with
+                fresh weights.
             pooling: "mean", "cls" or "last"; by default "last" for decoders, else "mean".
             attn_implementation: passed on to the backbone; unset lets it choose.
             dtype: type of all weights.
@@ -120,12 +121,15 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 configured method promises conservation and a probe shows that it does not hold here.
         """
         options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
-        backbone_config = AutoConfig.from_pretrained(backbone, **options)
-        if backbone_config.model_type == AttribConfig.model_type:
+        fresh = isinstance(backbone, PretrainedConfig)
+        backbone_config = backbone if fresh else AutoConfig.from_pretrained(backbone, **options)
+        factory, arguments = _backbone_factory(backbone_config)
+        if fresh:
+            encoder = factory.from_config(backbone_config, **arguments, **options).to(dtype)
+        elif backbone_config.model_type == AttribConfig.model_type:
             encoder = cls.from_pretrained(backbone, dtype=dtype, **options).backbone
             backbone_config = encoder.config
         else:
-            factory, arguments = _backbone_factory(backbone_config)
             encoder = factory.from_pretrained(backbone, config=backbone_config, dtype=dtype, **arguments, **options)
         find_parts(encoder)
         config = AttribConfig(

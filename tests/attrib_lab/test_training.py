@@ -62,7 +62,7 @@ def test_a_recipe_becomes_a_model_folder(tmp_path, backbone, adjustment):
 
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, backbone):
     options = ["--eval_strategy", "steps", "--save_strategy", "steps", "--save_steps", "10", "--eval_steps", "10"]
-    recipe = write_recipe(tmp_path, backbone)
+    recipe = write_recipe(tmp_path, backbone, masked_training=0.5)
     assert run(recipe, *options, "--output_dir", tmp_path / "whole").returncode == 0
     command = [sys.executable, str(ROOT / "train.py"), str(recipe), *options, "--output_dir", str(tmp_path / "cut")]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
