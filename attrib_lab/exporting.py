@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.onnx_attrib import weights_digest
 from modeling_attrib.pipeline_attrib import token_limit
-from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs, weights_digest
+from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
 from .bundles import TrainedModel, load_trained_model
 from .errors import UserError, first_line, nearest

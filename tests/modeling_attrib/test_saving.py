@@ -36,6 +36,7 @@ STANDARD_LIBRARY = {
         "difflib",
         "functools",
         "html",
+        "hashlib",
         "importlib",
         "inspect",
         "itertools",
