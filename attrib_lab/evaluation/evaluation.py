@@ -33,7 +33,9 @@ DEFAULT_METRICS = ("auac", "comprehensiveness", "sufficiency", "aopc")
 STATE, COSTS_FILE = "state", "cost.json"
 # Code that only tells what was measured: a change of it leaves the figures of an earlier run as they were.
 AFTERWARDS = ("costs.py", "evaluation_pictures.py", "evaluation_report.py", "journal.py", "results.py", "statistics.py")
-TOKENS_AT_ONCE = 1024  # of the texts that are explained and measured in one batch
+# Tokens of the texts in one batch; about a minute of work on one core, which is what a kill may cost. A text that is
+# measured becomes some thirty variants a method, an explained one a forward and a backward pass or two.
+EXPLAINED_AT_ONCE, MEASURED_AT_ONCE = 1024, 256
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class EvaluationOptions:
         metrics: names separated by commas; by default faithfulness, and plausibility where there is a rationale.
         limit: how many texts are drawn at random; all if None.
         removal, unit: what stands for removed tokens, and what is removed together; see `Removal`.
-        batch_size: most texts that are explained at once.
+        batch_size: most texts that are explained, or measured, at once.
         budget: of LIME, KernelSHAP and integrated gradients; see `select_explainers`.
     """
 
@@ -135,17 +137,21 @@ def select_metrics(names: str | None, rationale: str | None = None) -> list[Metr
     return chosen
 
 
-def batches_of(texts: Sequence[EncodedText], batch_size: int) -> list[list[int]]:
-    """Places of texts that are read together: the longest first, so that what does not fit shows at once.
+def batches_of(texts: Sequence[EncodedText], batch_size: int, tokens: int) -> list[list[int]]:
+    """Places of texts that are read together, the longest first, so that what does not fit shows at once.
 
     They depend on the texts alone. A batch is read as a whole or not at all, so that numbers do not depend on where a
     run was interrupted.
+
+    Args:
+        batch_size: most texts in a batch.
+        tokens: most tokens in a batch, padding included; a longer text is a batch of its own.
     """
     order = sorted(range(len(texts)), key=lambda place: (-len(texts[place].ids), place))
     batches: list[list[int]] = []
     for place in order:
         full = not batches or len(batches[-1]) == batch_size
-        if full or (len(batches[-1]) + 1) * len(texts[batches[-1][0]].ids) > TOKENS_AT_ONCE:
+        if full or (len(batches[-1]) + 1) * len(texts[batches[-1][0]].ids) > tokens:
             batches.append([])
         batches[-1].append(place)
     return batches
@@ -166,7 +172,8 @@ class _Run:
         self.classifier, self.texts, self.explainers, self.metrics = classifier, texts, explainers, metrics
         self.removals, self.seed = removals, options.seed
         self.max_length = options.max_length or classifier.token_limit
-        self.batches = batches_of(texts, options.batch_size)
+        self.batch_size = options.batch_size
+        self.batches = batches_of(texts, self.batch_size, EXPLAINED_AT_ONCE)
         self.logits = classifier_logits(classifier.model, classifier.tokenizer)
         self.targets = self._predict()
         # Metrics that choose tokens choose as many as people marked on average.
@@ -231,7 +238,7 @@ class _Run:
         done = {(entry["method"], entry["metric"], entry["key"]) for entry in measurements.entries}
         probe = Probe(self.logits)
         with self._bar("measuring", 1) as bar:
-            for places in self.batches:
+            for places in batches_of(self.texts, self.batch_size, MEASURED_AT_ONCE):
                 # Measurements of one text stand together: they share many of their questions.
                 asked = [
                     (self.texts[place], explainer, metric, self.targets[place])

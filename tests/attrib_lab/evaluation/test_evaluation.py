@@ -95,9 +95,9 @@ def test_batches_depend_on_the_texts_alone():
         return EncodedText(str(number), (7,) * length, (False,) * length, (0,) * length)
 
     texts = [text(number, length) for number, length in enumerate([3, 500, 4, 300, 3, 400, 2000])]
-    batches = batches_of(texts, batch_size=2)
+    batches = batches_of(texts, batch_size=2, tokens=1024)
     assert batches == [[6], [1, 5], [3, 2], [0, 4]]  # 2 × 500 tokens fit into 1024
-    assert batches_of(texts, batch_size=1) == [[6], [1], [5], [3], [2], [0], [4]]
+    assert batches_of(texts, batch_size=1, tokens=1024) == [[6], [1], [5], [3], [2], [0], [4]]
 
 
 def test_plausibility_of_marked_words(classifier_folder, tmp_path):
