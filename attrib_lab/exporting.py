@@ -78,11 +78,12 @@ def export_model(
         program = _export(exported, names, limit)
         try:
             run = _WRITERS[format](program, file, names, description)
+            difference = check_equal(run, model, names, limit) if precision == "fp32" else None
+            run = _quantize(file, names) if precision == "int8" else run
+        except UserError:
+            raise
         except Exception as error:  # whatever the format's own library says
             raise UserError(f"the model cannot be written as {format}: {first_line(error)}") from error
-        difference = check_equal(run, model, names, limit) if precision == "fp32" else None
-        if precision == "int8":
-            run = _quantize(file, names)
         if precision != "fp32":
             loss = measure_loss(run, model, trained.tokenizer, names, texts, limit)
             description["precision_loss"] = loss.as_dict()

@@ -25,6 +25,7 @@ from transformers import AttentionInterface, AutoModel, BertConfig
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
+from modeling_attrib.propagation_methods import conservation_error
 
 
 def case(names):
@@ -300,3 +301,17 @@ def test_a_backbone_without_a_stack_of_layers_is_refused():
     for method in (*RULES, "gradient_x_input", "attention_gradient", "gae", "integrated_gradients"):
         with pytest.raises(ValueError, match="BertModel: the stack of layers"):
             explain(model, attribution_method=method)
+
+
+def test_conservation_of_what_is_not_a_number_is_not_conservation():
+    model = build("bert")
+    with torch.no_grad():
+        model.classifier.weight[1, 0] = torch.nan
+    assert math.isnan(conservation_error(model, make_batch((5, 3))))
+
+
+def test_conservation_of_nothing():
+    model = build("bert")
+    torch.nn.init.zeros_(model.classifier.weight)
+    torch.nn.init.zeros_(model.classifier.bias)
+    assert conservation_error(model, make_batch((5, 3))) == 0.0
