@@ -51,10 +51,22 @@ class ReplacementGame:
 
 @dataclass(frozen=True)
 class Peer:
-    """A captum method: (game, filler, budget) -> scores of the text's own tokens, (own tokens,)."""
+    """A method of captum.
 
-    source: str
+    Attributes:
+        paper: where it comes from.
+        attribute: (game, filler, budget) -> scores of the text's own tokens, (own tokens,).
+        budget: captum's own default, and what it counts; None where there is nothing to choose.
+    """
+
+    paper: str
     attribute: Callable[[ReplacementGame, int, int | None], torch.Tensor]
+    budget: tuple[int, str] | None = None
+
+    def source(self, budget: int | None) -> str:
+        """Paper, budget and package, for a reader."""
+        spent = "" if self.budget is None else f", {budget or self.budget[0]} {self.budget[1]}"
+        return f"{self.paper}{spent}; captum (Kokhlikyan et al. 2020)"
 
     def with_budget(self, budget: int | None) -> Callable[[Classifier, Batch, Sequence[EncodedText]], torch.Tensor]:
         """The peer as an explainer: one text after the other, 0 at special tokens and padding."""
@@ -155,12 +167,9 @@ def _integrated_gradients(game: ReplacementGame, filler: int, budget: int | None
     return scores.sum(dim=-1).squeeze(0)[game.places]
 
 
-_CAPTUM = "captum (Kokhlikyan et al. 2020)"
 PEERS = {
-    "lime": Peer(f"Ribeiro et al. 2016, LIME over words, 25 samples; {_CAPTUM}", _lime),
-    "kernel_shap": Peer(f"Lundberg and Lee 2017, KernelSHAP over words, 25 samples; {_CAPTUM}", _kernel_shap),
-    "occlusion": Peer(f"Zeiler and Fergus 2014, one token at a time; {_CAPTUM}", _occlusion),
-    "captum_integrated_gradients": Peer(
-        f"Sundararajan et al. 2017, 50 steps from [PAD]; {_CAPTUM}", _integrated_gradients
-    ),
+    "lime": Peer("Ribeiro et al. 2016, LIME over words", _lime, (25, "samples")),
+    "kernel_shap": Peer("Lundberg and Lee 2017, KernelSHAP over words", _kernel_shap, (25, "samples")),
+    "occlusion": Peer("Zeiler and Fergus 2014, one token at a time", _occlusion),
+    "captum_integrated_gradients": Peer("Sundararajan et al. 2017, from padding", _integrated_gradients, (50, "steps")),
 }

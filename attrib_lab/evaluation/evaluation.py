@@ -1,11 +1,9 @@
 """The evaluation of a model's explanations over a data set: explain, measure, compare; a killed run goes on."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,26 +11,23 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-import modeling_attrib
-
 from ..errors import UserError
 from .classifiers import Classifier, load_classifier
 from .costs import measure_costs
 from .evaluation_report import write_report
 from .explainers import Explainer, explain_batch, select_explainers
+from .fingerprints import settings_of
 from .journal import Journal, check_settings, write_whole
 from .metrics import METRICS, Metric, get_metric
 from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_logits
 from .removal import Removal
 from .results import Values, summarise
-from .samples import Columns, Sample, load_sample
+from .samples import Columns, load_sample
 from .texts import EncodedText, encode_text, mean_rationale_share
 
 
 DEFAULT_METRICS = ("auac", "comprehensiveness", "sufficiency", "aopc")
 STATE, COSTS_FILE = "state", "cost.json"
-# Code that only tells what was measured: a change of it leaves the figures of an earlier run as they were.
-AFTERWARDS = ("costs.py", "evaluation_pictures.py", "evaluation_report.py", "journal.py", "results.py", "statistics.py")
 # Tokens of the texts in one batch; about a minute of work on one core, which is what a kill may cost. A text that is
 # measured becomes some thirty variants a method, an explained one a forward and a backward pass or two.
 EXPLAINED_AT_ONCE, MEASURED_AT_ONCE = 1024, 256
@@ -103,7 +98,7 @@ def evaluate_model(model_dir: Path, source: str, output: Path, options: Evaluati
         closing(Journal(state / "attributions.jsonl")) as attributions,
         closing(Journal(state / "measurements.jsonl")) as measurements,
     ):
-        check_settings(state / "settings.json", _settings(classifier, sample, explainers, options))
+        check_settings(state / "settings.json", settings_of(classifier, sample.texts, explainers, asdict(options)))
         run = _Run(classifier, sample.texts, explainers, metrics, removals, options)
         costs = run.measure_costs(output / COSTS_FILE)
         run.explain(attributions)
@@ -290,41 +285,3 @@ def _removals(metrics: Iterable[Metric], classifier: Classifier, options: Evalua
         metric.name: Removal.of(classifier.tokenizer, metric.removal or options.removal, options.unit)
         for metric in metrics
     }
-
-
-def _settings(
-    classifier: Classifier, sample: Sample, explainers: list[Explainer], options: EvaluationOptions
-) -> dict[str, Any]:
-    """Everything that a figure depends on; the options first, since they say more than a hash."""
-    named = ("removal", "unit", "seed", "batch_size", "budget", "limit", "max_length")
-    settings = {f"--{name.replace('_', '-')}": getattr(options, name) for name in named}
-    data = hashlib.sha256()
-    for text in sample.texts:
-        data.update(
-            repr((text.key, text.ids, text.special, text.words, text.types, text.label, text.rationale)).encode()
-        )
-    settings |= {
-        "model": classifier.fingerprint(),
-        "data": data.hexdigest()[:16],
-        "version of the code": _code_fingerprint(),
-        "version of the libraries": ", ".join(_versions("torch", "transformers", "numpy", "captum")),
-    }
-    return settings | {f"plug-in {e.name}": e.fingerprint for e in explainers if e.fingerprint}
-
-
-def _code_fingerprint() -> str:
-    """A hash of the code that explains and measures; how figures are shown afterwards is no part of it."""
-    digest = hashlib.sha256()
-    folders = (Path(modeling_attrib.__file__).parent, Path(__file__).parent)
-    for file in sorted(file for folder in folders for file in folder.glob("*.py")):
-        if file.name not in AFTERWARDS:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _versions(*packages: str) -> Iterator[str]:
-    for package in packages:
-        try:
-            yield f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue

@@ -114,7 +114,7 @@ def _explainer(name: str, own: dict[str, dict[str, Any]], classifier: Classifier
         if importlib.util.find_spec("captum") is None:
             raise UserError(f"{name}: {CAPTUM_MISSING}.")
         peer = captum_peers.PEERS[name]
-        return Explainer(name, peer.source, peer.with_budget(budget))
+        return Explainer(name, peer.source(budget), peer.with_budget(budget))
     if ":" in name:
         return _plug_in(name)
     known = [*own, *captum_peers.PEERS]

@@ -131,6 +131,12 @@ def test_tokens_of_a_word_share_its_score(minilm_folder):
     assert scores.sum() == pytest.approx(whole - nothing, rel=1e-3)
 
 
+def test_sources_say_what_was_spent(classifier):
+    assert "25 samples" in select_explainers("lime", classifier)[0].source
+    assert "7 steps" in select_explainers("captum_integrated_gradients", classifier, budget=7)[0].source
+    assert "7" not in select_explainers("occlusion", classifier, budget=7)[0].source
+
+
 def test_without_captum_one_sentence(classifier, monkeypatch, capsys):
     from importlib import util
 
