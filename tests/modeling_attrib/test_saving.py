@@ -41,7 +41,7 @@ STANDARD_LIBRARY = {
         "inspect",
         "itertools",
     ),
-    *("json", "math", "re", "threading", "types", "typing", "unicodedata"),
+    *("json", "math", "re", "threading", "types", "typing", "unicodedata", "warnings"),
 }
 
 
