@@ -146,7 +146,9 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
     return float(torch.tensor(errors).max())  # which, unlike Python's own, passes NaN on
 
 
-@attribution_method("lrp", paper=f"{_ALI}, with activation secants", cost=2, signed=True, conservative=True)
+@attribution_method(
+    "lrp", paper=f"{_ALI}, with activation secants", cost=2, signed=True, conservative=True, needs_every_rule=True
+)
 def lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """AH and LN rules plus activation secants: every part is linear once frozen, so relevance is conserved."""
     return propagate(classifier, inputs, request, **_LRP)
@@ -169,6 +171,7 @@ def lrp_ah_ln(classifier: Classifier, inputs: Inputs, request: AttributionReques
     paper="Achtibat et al. 2024, AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers",
     cost=2,
     signed=True,
+    needs_every_rule=True,
 )
 def attn_lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """Relevance also through the attention probabilities, shared evenly at each bilinear product."""
@@ -181,6 +184,7 @@ def attn_lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest
     "half alone is followed; relevance read at the embeddings and behind the first layer",
     cost=2,
     signed=True,
+    needs_every_rule=True,
 )
 def damped_lrp(
     classifier: Classifier, inputs: Inputs, request: AttributionRequest
