@@ -94,7 +94,7 @@ def test_file_and_folder_say_what_they_are(folder, onnx_folder):
     ]  # fmt: skip
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["attrib_id2label"]) == {str(k): v for k, v in LABELS.items()}
-    assert json.loads(metadata["attrib_attribution_method"]) == "lrp"
+    assert json.loads(metadata["attrib_attribution_method"]) == "damped_lrp"
     assert "problem_type" in said, "without it a reader cannot tell softmax from sigmoid"
     assert AutoTokenizer.from_pretrained(onnx_folder)("goal").input_ids
 
@@ -243,7 +243,7 @@ def test_compiled_file_answers_the_same(folder, tmp_path):
     found, expected = graph(*(inputs[n] for n in said["inputs"])), export_check.expected_answer(model, inputs)
     for f, e in zip(found, expected):
         torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
-    assert json.loads(graph.get_metadata()["attribution_method"]) == "lrp"
+    assert json.loads(graph.get_metadata()["attribution_method"]) == "damped_lrp"
 
 
 def test_measured_loss_by_hand():

@@ -13,7 +13,7 @@ from modeling_attrib import list_attribution_methods
 CATALOGUE = list_attribution_methods()
 METHODS = [method["name"] for method in CATALOGUE]
 LINEAR = [  # in the logits
-    *("lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp", "gradient_x_input"),
+    *("lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp", "damped_lrp", "gradient_x_input"),
     *("attention_gradient", "attcat", "integrated_gradients"),
 ]
 BATCH = 3
@@ -201,7 +201,7 @@ def test_options_of_the_configuration_belong_to_its_method():
     assert_near(explain(configured).attributions, query.attributions)
     assert_near(explain(configured, attribution_method="attention_gradient").attributions, query.attributions)
     assert_near(explain(configured, attribution_options={}).attributions, key.attributions)
-    assert_near(explain(configured, attribution_method="lrp").attributions, explain(plain).attributions)
+    assert_near(explain(configured, attribution_method="damped_lrp").attributions, explain(plain).attributions)
 
 
 # Inputs -----------------------------------------------------------------------------------------------------
