@@ -19,7 +19,7 @@ from .backbone_parts import find_parts, is_causal
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
-from .propagation_methods import conservation_error
+from .propagation_methods import conservation_error, mixes_tokens
 from .taps import Taps, check_states
 
 
@@ -86,6 +86,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
         self._compiled: CompiledAttributions | None = None
+        self._mixes_tokens: tuple[tuple[Any, ...], bool] | None = None  # of which modules, and whether they do
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         self.post_init()
 
@@ -138,14 +139,18 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         return model
 
     def _probe_conservation(self) -> None:
-        ids = torch.arange(1, 9, device=self.device).unsqueeze(0) * 7 % self.config.get_text_config().vocab_size
-        error = conservation_error(self, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        error = conservation_error(self, self._probe_inputs(1, 8))
         if error > (1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2):
             raise ValueError(
                 f"{type(self.backbone).__name__}: attribution_method={self.config.attribution_method!r} leaves "
                 f"{error:.0%} of the logit unexplained here, so some part of this backbone has no propagation rule. "
                 "Choose another attribution_method, e.g. 'gradient_x_input'."
             )
+
+    def _probe_inputs(self, texts: int, tokens: int) -> Inputs:
+        ids = torch.arange(1, texts * tokens + 1, device=self.device) * 7 % self.config.get_text_config().vocab_size
+        ids = ids.view(texts, tokens)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     @property
     def num_layers(self) -> int:
@@ -248,9 +253,14 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     # What attribution methods ask of a classifier --------------------------------------------------------------
 
+    def encode(self, inputs: Inputs) -> torch.Tensor:
+        """Token states (batch, tokens, width)."""
+        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
+        return self.backbone(**inputs, **extra, return_dict=True).last_hidden_state
+
     def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (batch, labels); `weights` (batch, tokens) fixes how much the head reads of each token."""
-        hidden, own_weights = self._encode_and_weigh(inputs) if weights is None else (self._encode(inputs), weights)
+        hidden, own_weights = self._encode_and_weigh(inputs) if weights is None else (self.encode(inputs), weights)
         return self._read(hidden, own_weights)[1]
 
     def token_weights(self, inputs: Inputs) -> torch.Tensor:
@@ -258,6 +268,21 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         if self.adjusted_norm is None:
             return self._pooling_weights(inputs["attention_mask"])
         return self._encode_and_weigh(inputs)[1].detach()
+
+    def reads_one_token(self) -> bool:
+        """Whether the logits depend on one token alone of what stands behind the last attention product.
+
+        The head's part is in the configuration. The backbone's is found out on a few tokens when first asked for, and
+        again once modules or the attention kernel were replaced. Never in training mode: a batch norm would learn from
+        tokens that were not computed.
+        """
+        if self.training or self.config.pooling == "mean" or self.adjusted_norm is not None:
+            return False
+        kernel = getattr(self.backbone.config, "_attn_implementation", None)
+        built = (kernel, *map(id, self.backbone.modules()))
+        if self._mixes_tokens is None or self._mixes_tokens[0] != built:
+            self._mixes_tokens = built, mixes_tokens(self, self._probe_inputs(4, 9))
+        return not self._mixes_tokens[1]
 
     # Inside ----------------------------------------------------------------------------------------------------
 
@@ -287,15 +312,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         accepted = self.backbone_arguments
         return {name: value for name, value in inputs.items() if value is not None and name in accepted}
 
-    def _encode(self, inputs: Inputs) -> torch.Tensor:
-        """Token states (batch, tokens, width)."""
-        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
-        return self.backbone(**inputs, **extra, return_dict=True).last_hidden_state
-
     def _encode_and_weigh(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
         """Token states (batch, tokens, width) and how much the head reads of each (batch, tokens)."""
         if self.adjusted_norm is None:
-            return self._encode(inputs), self._pooling_weights(inputs["attention_mask"])
+            return self.encode(inputs), self._pooling_weights(inputs["attention_mask"])
         if self.training and self._recomputes():
             raise ValueError("feature_adjustment needs the gradients that gradient checkpointing drops: switch it off.")
         # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
@@ -308,7 +328,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             tap = Taps(list(find_parts(self.backbone).layers))
             kernel = ExplicitAttention() if through_alpha else contextlib.nullcontext()
             with AttentionRecorder() as recorder, kernel, tap:
-                hidden = self._encode(inputs)
+                hidden = self.encode(inputs)
             pooling = self._pooling_weights(inputs["attention_mask"])
             first_logits = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling)))
             states = [tap.values[layer] for layer in layers]

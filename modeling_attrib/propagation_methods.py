@@ -34,12 +34,31 @@ def _run_under_rules(
     graph takes several gradients at once."""
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
-    mode = PropagationRules(parts, classifier.num_layers, norm_std=norm_std, **rules)
-    with embedding_tap(parts, at_sum=norm_std is not None) as tap, mode:
-        logits = classifier.classify(inputs, weights)
+    for reading in (weights, None) if classifier.reads_one_token() else (None,):
+        mode = PropagationRules(parts, classifier.num_layers, norm_std=norm_std, reading=reading, **rules)
+        with embedding_tap(parts, at_sum=norm_std is not None) as tap, mode:
+            logits = classifier.classify(inputs, weights)
+        if mode.attention_seen <= classifier.num_layers:
+            break  # else what was taken for the last attention product was not: another kernel for long texts, say
     mode.check()
     check_states(tap.values, inputs)
     return logits, tap.values[0], mode.takes_batched_gradients
+
+
+def mixes_tokens(classifier: Classifier, inputs: Inputs) -> bool:
+    """Whether a token's last state depends on other tokens' states behind the last attention product.
+
+    Found by poisoning: linear layers behind that product give NaN for all tokens but one. What reads them, with
+    whatever weight, is NaN itself.
+
+    Args:
+        inputs: as many real tokens in each text as there are texts, or more; text i is asked for its token i.
+    """
+    reading = torch.eye(*inputs["attention_mask"].shape, device=inputs["attention_mask"].device)
+    mode = PropagationRules(find_parts(classifier.backbone), classifier.num_layers, reading=reading, unread=torch.nan)
+    with torch.no_grad(), mode:
+        states = classifier.encode(inputs)
+    return bool(states[reading.bool()].isnan().any())
 
 
 def _word_embeddings(classifier: Classifier) -> list[torch.Tensor]:

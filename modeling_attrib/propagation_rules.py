@@ -14,6 +14,9 @@ Achtibat et al. 2024, "AttnLRP"):
 * norm_std "frozen" (LN rule): the standard deviation (RMSNorm: the root mean square) is a constant.
 * activation "secant": f(u) is propagated as (f(u)/u)·u with the slope f(u)/u constant, and its
   limit at 0. A gate, f(u)·v, shares its relevance evenly between its two factors.
+
+Where the head reads one token of each text, what stands behind the last attention product is computed for that token
+alone, forward and backward: a sixth less work in a backbone of six layers.
 """
 
 from collections.abc import Callable
@@ -71,10 +74,14 @@ class PropagationRules(TorchFunctionMode):
         norm_std: `"frozen"` or None.
         activation: `"secant"` or None.
         parameters: `"frozen"` (none gets a gradient, so that no layer keeps its input for one) or None.
+        reading: (batch, tokens), not 0 at the one token of each text that the head reads; None if it reads several.
+            Allowed only where no token reads another behind the last attention product: see `mixes_tokens`.
+        unread: what linear layers and their activations behind that product give for the other tokens.
 
     Attributes:
         takes_batched_gradients: whether every part met so far can send several gradients back at once; the backward
             passes of fused attention kernels cannot.
+        attention_seen: how many attention products were met, if a rule or `reading` looks out for them.
 
     Raises:
         ValueError: from `__init__` for an activation that has no secant rule, and from `check` when a rule did
@@ -89,6 +96,8 @@ class PropagationRules(TorchFunctionMode):
         norm_std: str | None = None,
         activation: str | None = None,
         parameters: str | None = "frozen",
+        reading: torch.Tensor | None = None,
+        unread: float = 0.0,
     ) -> None:
         super().__init__()
         self.takes_batched_gradients = attention == "frozen"
@@ -98,19 +107,23 @@ class PropagationRules(TorchFunctionMode):
         self._norm_std = norm_std
         self._activation = activation
         self._parameters = parameters
-        self._attention_seen = 0
+        self._reading = reading
+        if reading is not None:
+            self._rows = reading.argmax(dim=1) + torch.arange(len(reading), device=reading.device) * reading.shape[1]
+        self._unread = unread
+        self.attention_seen = 0
         self._activations_seen = 0
         self._root_mean_squares_seen = 0
         self._norm_weights_seen: set[int] = set()
         self._handlers: dict[Any, Callable[..., Any]] = {}
-        if parameters:
+        if parameters or reading is not None:
             self._handlers[F.linear] = self._linear
-        if attention:
+        if attention or reading is not None:
             self._handlers[_ATTENTION] = self._fused_attention
             self._handlers |= dict.fromkeys(_SOFTMAX, self._softmax)
-            if attention == "split":
-                self._handlers |= dict.fromkeys(_MATMUL, self._attend)
-                self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
+        if attention == "split":
+            self._handlers |= dict.fromkeys(_MATMUL, self._attend)
+            self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
         if norm_std:
             self._handlers |= {
                 F.layer_norm: self._layer_norm,
@@ -159,7 +172,26 @@ class PropagationRules(TorchFunctionMode):
     def _linear(
         self, func: Callable[..., Any], input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
-        return func(input, self._constant(weight), self._constant(bias))
+        weight, bias = self._constant(weight), self._constant(bias)
+        if not self._reads_rows_of(input):
+            return func(input, weight, bias)
+        return _mark(self._of_read_tokens(lambda states: func(states, weight, bias), input), "read")
+
+    def _reads_rows_of(self, input: torch.Tensor) -> bool:
+        """Whether this is behind the last attention product, and (batch, tokens, width)."""
+        reading = self._reading
+        return (
+            reading is not None
+            and self.attention_seen >= self._expected_attention
+            and input.shape[:-1] == reading.shape
+        )
+
+    def _of_read_tokens(self, function: Callable[[torch.Tensor], torch.Tensor], input: torch.Tensor) -> torch.Tensor:
+        """`function`, which goes token by token, of the tokens that the head reads, and `unread` for the others."""
+        # Taking rows out and putting them back are each other's backward pass: gradients are as small as states.
+        states = function(input.flatten(0, 1).index_select(0, self._rows))
+        everywhere = states.new_full((self._reading.numel(), states.shape[-1]), self._unread)
+        return everywhere.index_copy(0, self._rows, states).unflatten(0, self._reading.shape)
 
     def _constant(self, parameter: torch.Tensor | None) -> torch.Tensor | None:
         return parameter.detach() if self._parameters and parameter is not None else parameter
@@ -177,7 +209,9 @@ class PropagationRules(TorchFunctionMode):
         is_causal: bool = False,
         **kw: Any,
     ) -> torch.Tensor:
-        self._attention_seen += 1
+        self.attention_seen += 1
+        if self._attention is None:
+            return func(query, key, value, attn_mask, dropout_p, is_causal, **kw)
         # A mask that asks for a gradient (T5's position bias) would switch to another kernel, with other rounding.
         mask = None if attn_mask is None else attn_mask.detach()
         if self._attention == "frozen":
@@ -192,7 +226,9 @@ class PropagationRules(TorchFunctionMode):
     def _softmax(self, func: Callable[..., Any], scores: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
         if scores.dim() != 4:  # not attention: a router of experts, say
             return func(scores, *args, **kw)
-        self._attention_seen += 1
+        self.attention_seen += 1
+        if self._attention is None:
+            return func(scores, *args, **kw)
         if self._attention == "frozen":
             return func(scores.detach(), *args, **kw)
         return _mark(func(rescale(scores, 0.5), *args, **kw), "probabilities")
@@ -240,6 +276,9 @@ class PropagationRules(TorchFunctionMode):
     # Activations ----------------------------------------------------------------------------------------------
 
     def _secant(self, func: Callable[..., Any], input: torch.Tensor, at_zero: float, **kw: Any) -> torch.Tensor:
+        if _marked(input, "read") and self._reads_rows_of(input):
+            output = self._of_read_tokens(lambda states: self._secant(func, states, at_zero, **kw), input)
+            return _mark(output, "activated")
         self._activations_seen += 1
         u = input.detach()
         value = func(u, **kw)
@@ -280,9 +319,9 @@ class PropagationRules(TorchFunctionMode):
 
     def check(self) -> None:
         """Raise ValueError, naming the part, if a rule never met what it is for: a silent no-op is a wrong answer."""
-        if self._attention and self._attention_seen != self._expected_attention:
+        if self._attention and self.attention_seen != self._expected_attention:
             raise ValueError(
-                f"attention: the rule met {self._attention_seen} of {self._expected_attention} attention products. "
+                f"attention: the rule met {self.attention_seen} of {self._expected_attention} attention products. "
                 "This attention kernel hides them; load the model with attn_implementation='sdpa' or 'eager'."
             )
         if self._norm_std:

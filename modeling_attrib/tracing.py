@@ -68,6 +68,7 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
         raise ValueError(f"a graph is recorded with transformers 5 or newer; this is {transformers.__version__}.")
     if classifier.training:
         raise ValueError("a graph is recorded in evaluation mode: call model.eval() first.")
+    classifier.reads_one_token()  # found out here: what it is found out by, a recording could not read
     method = get_attribution_method(classifier.config.attribution_method)
     options = classifier.config.attribution_options
 

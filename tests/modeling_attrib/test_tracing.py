@@ -82,6 +82,21 @@ def test_left_padding():
     torch.testing.assert_close(scores, ask(model, (7, 4), side="left").attributions, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("pooling", ["cls", "last"])
+@pytest.mark.parametrize("name", ["bert", "modernbert", "t5-gated", "albert"])
+def test_one_token_of_the_last_layer_is_computed_in_the_graph_too(name, pooling, side):
+    model = build(name, pooling=pooling)
+    names = graph_inputs(model)
+    graph = trace_attributions(model, names)
+    assert any(node.target is torch.ops.aten.index_copy.default for node in graph.graph.nodes)
+    for lengths in SIZES:
+        logits, scores, _ = graph(*graph_arguments(names, lengths, side=side))
+        expected = ask(model, lengths, side=side)
+        torch.testing.assert_close(logits, expected.logits, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(scores, expected.attributions, rtol=1e-9, atol=1e-11)
+
+
 def test_recording_leaves_the_model_as_it_was():
     model = build("bert")
     before, flags = copy.deepcopy(model.state_dict()), [p.requires_grad for p in model.parameters()]
