@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.onnx_attrib import weights_digest
 from modeling_attrib.pipeline_attrib import token_limit
-from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs, weights_digest
+from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
 from .bundles import TrainedModel, load_trained_model
 from .errors import UserError, first_line, nearest
@@ -77,11 +78,12 @@ def export_model(
         program = _export(exported, names, limit)
         try:
             run = _WRITERS[format](program, file, names, description)
+            difference = check_equal(run, model, names, limit) if precision == "fp32" else None
+            run = _quantize(file, names) if precision == "int8" else run
+        except UserError:
+            raise
         except Exception as error:  # whatever the format's own library says
             raise UserError(f"the model cannot be written as {format}: {first_line(error)}") from error
-        difference = check_equal(run, model, names, limit) if precision == "fp32" else None
-        if precision == "int8":
-            run = _quantize(file, names)
         if precision != "fp32":
             loss = measure_loss(run, model, trained.tokenizer, names, texts, limit)
             description["precision_loss"] = loss.as_dict()
@@ -120,6 +122,7 @@ def _describe(trained: TrainedModel, names: list[str], file: str, precision: str
         "inputs": names,
         "outputs": list(OUTPUTS),
         "id2label": {str(index): name for index, name in config.id2label.items()},
+        "problem_type": config.problem_type,
         "attribution_method": config.attribution_method,
         "attribution_options": config.attribution_options,
         "max_tokens": token_limit(trained.model, trained.tokenizer),

@@ -1,6 +1,7 @@
 """A classifier's logits and attributions as one compiled graph, for the machine that it was compiled on."""
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,15 @@ from .tracing import example_inputs, export_attributions, graph_inputs
 
 Graph = Callable[..., list[torch.Tensor]]
 
+_ASKED = (  # what of the configuration a graph is made of
+    "attribution_method",
+    "attribution_options",
+    "pooling",
+    "feature_adjustment",
+    "feature_adjustment_layers",
+    "feature_adjustment_temperature",
+)
+_PRECISE = (torch.float32, torch.float64)  # below, rounding cannot be told from a wrong graph
 _TOLERANCE = 1e-4  # of the largest value: float32 kernels in another order; a wrong graph is off by far more
 
 
@@ -31,10 +41,13 @@ class CompiledAttributions:
     """
 
     def __init__(self, classifier: nn.Module) -> None:
+        if classifier.dtype not in _PRECISE:
+            raise ValueError(f"attributions are compiled in float32 or float64, not in {classifier.dtype}.")
         self._names = graph_inputs(classifier)
         self._limit = position_limit(classifier)
         self._lock = threading.Lock()
-        self._run, self._state = self._compile(classifier), _state(classifier)
+        self._run: Graph | None = self._compile(classifier)
+        self._state = _state(classifier)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied or pickled, it is None: it belongs to the memory of one model."""
@@ -46,6 +59,7 @@ class CompiledAttributions:
         """Whether the graph answers this call: the configured method, and one target per text."""
         return (
             not classifier.training
+            and classifier.dtype in _PRECISE
             and not isinstance(request.target, str)
             and method in (None, classifier.config.attribution_method)
             and options in (None, classifier.config.attribution_options)
@@ -57,14 +71,21 @@ class CompiledAttributions:
 
     def explain(
         self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Logits (batch, labels) and the fields of the classifier's output that explain them."""
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]] | None:
+        """Logits (batch, labels) and the fields of the classifier's output that explain them.
+
+        None, after one warning, if the classifier was changed into something that cannot be compiled.
+        """
         with self._lock:  # of two threads that find changed weights, one compiles
             state = _state(classifier)
             if state != self._state:
-                self._run, self._state = self._compile(classifier), state
+                self._run, self._state = None, state  # what failed once is not tried at every call
+                try:
+                    self._run = self._compile(classifier)
+                except ValueError as error:
+                    warnings.warn(f"attributions are not compiled any more: {error}", stacklevel=2)
             run = self._run
-        return self._answer(run, classifier, inputs, request)
+        return None if run is None else self._answer(run, classifier, inputs, request)
 
     def _answer(
         self, run: Graph, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
@@ -121,6 +142,5 @@ def _state(classifier: nn.Module) -> tuple[Any, ...]:
     """Changes with the configuration, and whenever a weight is replaced or written to (but not through `.data`)."""
     weights = (*classifier.parameters(), *classifier.buffers())
     written = ((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-    config = classifier.config
-    asked = (config.attribution_method, str(config.attribution_options), config.pooling, config.feature_adjustment)
-    return *asked, *written
+    config = {name: value for name, value in vars(classifier.config).items() if name in _ASKED}
+    return str(sorted(config.items())), *written

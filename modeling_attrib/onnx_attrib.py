@@ -1,5 +1,6 @@
 """Label and words from an exported ONNX file, through onnxruntime instead of torch."""
 
+import hashlib
 import importlib
 import json
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ import torch
 from torch import nn
 
 from .attribution_methods import AttributionRequest
-from .tracing import weights_digest
 
 
 @dataclass
@@ -118,5 +118,14 @@ class OnnxAttributions:
         }
         given = {name: value.cpu() for name, value in tensors.items()} | asked
         given.setdefault("token_type_ids", torch.zeros_like(given["input_ids"]))
-        feed = {name: given[name].contiguous().numpy() for name in self._inputs}
+        feed = {name: given[name].long().contiguous().numpy() for name in self._inputs}
         return [torch.from_numpy(value) for value in self._session.run(None, feed)]
+
+
+def weights_digest(classifier: nn.Module) -> str:
+    """A hash of every weight: what an exported file is known to belong to its model by."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(classifier.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

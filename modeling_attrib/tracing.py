@@ -4,7 +4,6 @@ The backward pass that makes attributions is recorded operation by operation bes
 dynamic in texts and tokens, can be compiled, and can be exported to runtimes that have no autograd at all.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -109,15 +108,6 @@ def export_attributions(
     example = tuple(example_inputs(names, classifier.device).values())
     with torch.inference_mode(False), torch.no_grad():
         return torch.export.export(graph, example, dynamic_shapes=shapes, strict=False)
-
-
-def weights_digest(classifier: nn.Module) -> str:
-    """A hash of every weight: what an exported file is known to belong to its model by."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(classifier.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def example_inputs(

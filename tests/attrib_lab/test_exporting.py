@@ -95,6 +95,7 @@ def test_file_and_folder_say_what_they_are(folder, onnx_folder):
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["attrib_id2label"]) == {str(k): v for k, v in LABELS.items()}
     assert json.loads(metadata["attrib_attribution_method"]) == "lrp"
+    assert "problem_type" in said, "without it a reader cannot tell softmax from sigmoid"
     assert AutoTokenizer.from_pretrained(onnx_folder)("goal").input_ids
 
 
@@ -222,7 +223,7 @@ def test_what_the_format_cannot_do_is_one_line(folder, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_int8_keeps_labels_and_words_of_the_toy(folder, tmp_path):
+def test_int8_loses_what_it_says(folder, tmp_path):
     """Random weights are harsher than trained ones: what is measured here is that the loss is measured."""
     export_model(folder, tmp_path / "out", "onnx", "int8", texts=TEXTS, allow_loss=True)
     loss = json.loads((tmp_path / "out" / "attrib.json").read_text())["precision_loss"]
