@@ -16,7 +16,7 @@ from .attention_gradient_methods import gae  # noqa: F401 - what it registers
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
-from .backbone_parts import find_parts, is_causal
+from .backbone_parts import find_parts, is_causal, position_limit
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
@@ -155,6 +155,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             )
 
     def _probe_inputs(self, texts: int, tokens: int) -> Inputs:
+        tokens = min(tokens, position_limit(self) or tokens)
         ids = torch.arange(1, texts * tokens + 1, device=self.device) * 7 % self.config.get_text_config().vocab_size
         ids = ids.view(texts, tokens)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -284,10 +285,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         again once modules or the attention kernel were replaced. Never in training mode: a batch norm would learn from
         tokens that were not computed.
         """
-        if self.training or self.config.pooling == "mean" or self.adjusted_norm is not None:
+        modules = tuple(self.backbone.modules())
+        if self.config.pooling == "mean" or self.adjusted_norm is not None or any(m.training for m in modules):
             return False
-        kernel = getattr(self.backbone.config, "_attn_implementation", None)
-        built = (kernel, *map(id, self.backbone.modules()))
+        built = (getattr(self.backbone.config, "_attn_implementation", None), *modules)
         if self._mixes_tokens is None or self._mixes_tokens[0] != built:
             self._mixes_tokens = built, mixes_tokens(self, self._probe_inputs(4, 9))
         return not self._mixes_tokens[1]

@@ -28,18 +28,22 @@ def embedding_tap(parts: BackboneParts, at_sum: bool) -> Taps:
 
 
 def _run_under_rules(
-    classifier: Classifier, inputs: Inputs, norm_std: str | None = None, **rules: str | None
+    classifier: Classifier,
+    inputs: Inputs,
+    attention: str | None = None,
+    norm_std: str | None = None,
+    **rules: str | None,
 ) -> tuple[torch.Tensor, torch.Tensor, bool]:
     """Logits (batch, labels), the embeddings (batch, tokens, width) that their graph starts at, and whether that
     graph takes several gradients at once."""
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
-    for reading in (weights, None) if classifier.reads_one_token() else (None,):
-        mode = PropagationRules(parts, classifier.num_layers, norm_std=norm_std, reading=reading, **rules)
-        with embedding_tap(parts, at_sum=norm_std is not None) as tap, mode:
-            logits = classifier.classify(inputs, weights)
-        if mode.attention_seen <= classifier.num_layers:
-            break  # else what was taken for the last attention product was not: another kernel for long texts, say
+    reading = weights if attention and classifier.reads_one_token() else None
+    mode = PropagationRules(
+        parts, classifier.num_layers, attention=attention, norm_std=norm_std, reading=reading, **rules
+    )
+    with embedding_tap(parts, at_sum=norm_std is not None) as tap, mode:
+        logits = classifier.classify(inputs, weights)
     mode.check()
     check_states(tap.values, inputs)
     return logits, tap.values[0], mode.takes_batched_gradients
@@ -55,7 +59,9 @@ def mixes_tokens(classifier: Classifier, inputs: Inputs) -> bool:
         inputs: as many real tokens in each text as there are texts, or more; text i is asked for its token i.
     """
     reading = torch.eye(*inputs["attention_mask"].shape, device=inputs["attention_mask"].device)
-    mode = PropagationRules(find_parts(classifier.backbone), classifier.num_layers, reading=reading, unread=torch.nan)
+    mode = PropagationRules(
+        find_parts(classifier.backbone), classifier.num_layers, attention="frozen", reading=reading, unread=torch.nan
+    )
     with torch.no_grad(), mode:
         states = classifier.encode(inputs)
     return bool(states[reading.bool()].isnan().any())

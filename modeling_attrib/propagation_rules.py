@@ -75,13 +75,13 @@ class PropagationRules(TorchFunctionMode):
         activation: `"secant"` or None.
         parameters: `"frozen"` (none gets a gradient, so that no layer keeps its input for one) or None.
         reading: (batch, tokens), not 0 at the one token of each text that the head reads; None if it reads several.
-            Allowed only where no token reads another behind the last attention product: see `mixes_tokens`.
+            Allowed only beside an attention rule, which counts attention products, and where no token reads another
+            behind the last of them: see `mixes_tokens`.
         unread: what linear layers and their activations behind that product give for the other tokens.
 
     Attributes:
         takes_batched_gradients: whether every part met so far can send several gradients back at once; the backward
             passes of fused attention kernels cannot.
-        attention_seen: how many attention products were met, if a rule or `reading` looks out for them.
 
     Raises:
         ValueError: from `__init__` for an activation that has no secant rule, and from `check` when a rule did
@@ -109,21 +109,22 @@ class PropagationRules(TorchFunctionMode):
         self._parameters = parameters
         self._reading = reading
         if reading is not None:
-            self._rows = reading.argmax(dim=1) + torch.arange(len(reading), device=reading.device) * reading.shape[1]
+            texts, tokens = reading.shape
+            self._rows = reading.argmax(dim=1) + torch.arange(texts, device=reading.device) * tokens
         self._unread = unread
-        self.attention_seen = 0
+        self._attention_seen = 0
         self._activations_seen = 0
         self._root_mean_squares_seen = 0
         self._norm_weights_seen: set[int] = set()
         self._handlers: dict[Any, Callable[..., Any]] = {}
-        if parameters or reading is not None:
+        if parameters:
             self._handlers[F.linear] = self._linear
-        if attention or reading is not None:
+        if attention:
             self._handlers[_ATTENTION] = self._fused_attention
             self._handlers |= dict.fromkeys(_SOFTMAX, self._softmax)
-        if attention == "split":
-            self._handlers |= dict.fromkeys(_MATMUL, self._attend)
-            self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
+            if attention == "split":
+                self._handlers |= dict.fromkeys(_MATMUL, self._attend)
+                self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
         if norm_std:
             self._handlers |= {
                 F.layer_norm: self._layer_norm,
@@ -182,7 +183,7 @@ class PropagationRules(TorchFunctionMode):
         reading = self._reading
         return (
             reading is not None
-            and self.attention_seen >= self._expected_attention
+            and self._attention_seen >= self._expected_attention
             and input.shape[:-1] == reading.shape
         )
 
@@ -209,9 +210,7 @@ class PropagationRules(TorchFunctionMode):
         is_causal: bool = False,
         **kw: Any,
     ) -> torch.Tensor:
-        self.attention_seen += 1
-        if self._attention is None:
-            return func(query, key, value, attn_mask, dropout_p, is_causal, **kw)
+        self._attention_seen += 1
         # A mask that asks for a gradient (T5's position bias) would switch to another kernel, with other rounding.
         mask = None if attn_mask is None else attn_mask.detach()
         if self._attention == "frozen":
@@ -226,9 +225,7 @@ class PropagationRules(TorchFunctionMode):
     def _softmax(self, func: Callable[..., Any], scores: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
         if scores.dim() != 4:  # not attention: a router of experts, say
             return func(scores, *args, **kw)
-        self.attention_seen += 1
-        if self._attention is None:
-            return func(scores, *args, **kw)
+        self._attention_seen += 1
         if self._attention == "frozen":
             return func(scores.detach(), *args, **kw)
         return _mark(func(rescale(scores, 0.5), *args, **kw), "probabilities")
@@ -319,9 +316,9 @@ class PropagationRules(TorchFunctionMode):
 
     def check(self) -> None:
         """Raise ValueError, naming the part, if a rule never met what it is for: a silent no-op is a wrong answer."""
-        if self._attention and self.attention_seen != self._expected_attention:
+        if self._attention and self._attention_seen != self._expected_attention:
             raise ValueError(
-                f"attention: the rule met {self.attention_seen} of {self._expected_attention} attention products. "
+                f"attention: the rule met {self._attention_seen} of {self._expected_attention} attention products. "
                 "This attention kernel hides them; load the model with attn_implementation='sdpa' or 'eager'."
             )
         if self._norm_std:

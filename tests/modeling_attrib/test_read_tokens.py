@@ -1,12 +1,17 @@
 """Work behind the last attention product for the token that the head reads alone: the same answers, or not done."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+import transformers
 from architectures import (
     ACTIVATIONS,
     ARCHITECTURES,
     LABELS,
     LAYERS,
+    OTHERS,
     POST_NORM,
     RULES,
     SIZE,
@@ -19,14 +24,9 @@ from architectures import batch as make_batch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AttentionInterface, DebertaV2Config
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers import BertConfig, DebertaV2Config
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
-
-
-METHODS = (*RULES, "gradient_x_input", "saliency")
 
 
 def case(names):
@@ -56,9 +56,9 @@ def everywhere(monkeypatch):
     return explain_everywhere
 
 
-def assert_same(found, expected):
+def assert_same(found, expected, tolerance=1e-10):
     for name in ("logits", "attributions", "attribution_residual"):
-        torch.testing.assert_close(found[name], expected[name], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(found[name], expected[name], rtol=tolerance, atol=tolerance)
     assert torch.equal(found.attribution_target, expected.attribution_target)
 
 
@@ -68,15 +68,36 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("pooling", ["cls", "last"])
 @pytest.mark.parametrize(("name", "kernel"), case(ARCHITECTURES))
 def test_equals_the_computation_of_all_tokens(name, kernel, pooling, everywhere):
-    model = build(name, kernel, pooling=pooling)
+    # Llama's eager softmax computes in float32, where float64's lowest number, its mask, is -inf: padding that sees
+    # nothing is NaN, and so are the logits beside it, pruned or not. As a float32 model it has no NaN, but products of
+    # fewer rows round otherwise.
+    dtype, tolerance = (torch.float32, 1e-4) if (name, kernel) == ("llama", "eager") else (torch.float64, 1e-10)
+    model = build(name, kernel, dtype=dtype, pooling=pooling)
     assert model.reads_one_token()
-    # Llama's eager softmax computes in float32, where float64's lowest number is -inf: padding that sees nothing is NaN.
-    inputs = make_batch() if (name, kernel) == ("llama", "eager") else padded_on_both_sides()
-    for method in METHODS:
+    for method in RULES:
         question = {"attribution_method": method, "attribution_target": "all"}
-        assert_same(explain(model, inputs, **question), everywhere(model, inputs, **question))
+        assert_same(explain(model, **question), everywhere(model, **question), tolerance)
     question = {"attribution_target": 2, "attribution_contrast": 0}
-    assert_same(explain(model, inputs, **question), everywhere(model, inputs, **question))
+    assert_same(explain(model, **question), everywhere(model, **question), tolerance)
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_any_other_family_answers_the_same_or_is_refused(family, everywhere):
+    question = {"inputs": make_batch(), "attribution_method": "lrp_ah"}
+    try:
+        config = getattr(transformers, f"{family}Config")(**OTHERS[family])
+        model = AttribForSequenceClassification(AttribConfig(backbone_config=config, pooling="last")).double().eval()
+        randomise(model)
+        expected = everywhere(model, **question)
+    except ValueError:
+        return
+    assert_same(explain(model, **question), expected, 1e-8)  # MobileBERT's logits are in the thousands
+
+
+@pytest.mark.parametrize("pooling", ["cls", "last"])
+def test_llama_with_eager_attention_in_float64(pooling, everywhere):
+    model = build("llama", "eager", pooling=pooling)
+    assert_same(explain(model, make_batch()), everywhere(model, make_batch()))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "last"])
@@ -113,7 +134,7 @@ class LinearWork(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
-@pytest.mark.parametrize(("method", "projections_back"), [("lrp", 1), ("attn_lrp", 3), ("gradient_x_input", 3)])
+@pytest.mark.parametrize(("method", "projections_back"), [("lrp", 1), ("attn_lrp", 3)])
 def test_one_token_of_the_last_layer_is_computed(method, projections_back, kernel):
     model, inputs = build("bert", kernel, pooling="cls"), make_batch((7, 11, 9))
     explain(model, inputs)  # finds out that it may
@@ -137,6 +158,16 @@ def test_not_in_training_mode():
     assert model.eval().reads_one_token()
 
 
+def test_a_batch_norm_that_learns_never_sees_what_was_not_computed():
+    model = build("bert", pooling="cls")
+    norm = nn.BatchNorm1d(SIZE["hidden_size"]).double()  # in training mode, unlike the rest
+    output = model.backbone.encoder.layer[-1].output
+    model.backbone.encoder.layer[-1].output = AcrossTexts(output, norm)
+    explain(model)
+    assert norm.running_mean.isfinite().all()
+    assert not model.reads_one_token()
+
+
 # Backbones that mix tokens behind the last attention product ------------------------------------------------------
 
 
@@ -152,30 +183,36 @@ class Mixing(nn.Module):
         return states + self.share * states.roll(1, dims=1)
 
 
+class AcrossTexts(nn.Module):
+    """A layer's output block with a batch norm behind it."""
+
+    def __init__(self, block, norm):
+        super().__init__()
+        self.block, self.norm = block, norm
+
+    def forward(self, *args):
+        return self.norm(self.block(*args).transpose(1, 2)).transpose(1, 2)
+
+
 def mix(model, share=0.3):
     model.backbone.encoder.layer[-1].output = Mixing(model.backbone.encoder.layer[-1].output, share)
 
 
-def deberta_with_a_convolution():
-    """Its convolution stands behind the first layer, which is the last here."""
+def test_a_convolution_of_what_came_before(everywhere):
+    """DeBERTa's stands behind the first layer, which is the last here, but reads what that layer was given."""
     config = DebertaV2Config(**SIZE | {"num_hidden_layers": 1}, conv_kernel_size=3, conv_act="gelu", pos_att_type=[])
     model = AttribForSequenceClassification(AttribConfig(backbone_config=config, pooling="cls", num_labels=LABELS))
     model = model.double().eval()
     randomise(model)
-    return model
+    assert model.reads_one_token()
+    assert_same(explain(model), everywhere(model))
 
 
-def bert_that_mixes():
+def test_mixing_is_found_and_all_tokens_are_computed(everywhere, monkeypatch):
     model = build("bert", pooling="cls")
     mix(model)
-    return model
-
-
-@pytest.mark.parametrize("make", [bert_that_mixes, deberta_with_a_convolution])
-def test_mixing_is_found_and_all_tokens_are_computed(make, everywhere, monkeypatch):
-    model = make()
-    expected = {method: everywhere(model, attribution_method=method) for method in METHODS}
-    for method in METHODS:
+    expected = {method: everywhere(model, attribution_method=method) for method in RULES}
+    for method in RULES:
         assert_same(explain(model, attribution_method=method), expected[method])
     assert not model.reads_one_token()
     monkeypatch.setattr(model, "reads_one_token", lambda: True)  # what it guards against
@@ -190,6 +227,14 @@ def test_mixing_that_begins_with_weight_0_is_found():
 
 def test_mixing_that_comes_later_is_found():
     model = build("bert", pooling="cls")
+    assert model.reads_one_token()
+    mix(model)
+    assert not model.reads_one_token()
+
+
+def test_as_many_tokens_as_there_are_positions():
+    config = BertConfig(**SIZE, max_position_embeddings=6)
+    model = AttribForSequenceClassification.from_backbone(config, pooling="cls", num_labels=LABELS)
     assert model.reads_one_token()
     mix(model)
     assert not model.reads_one_token()
@@ -213,35 +258,6 @@ def _split(states):
     return states.unflatten(-1, (SIZE["num_attention_heads"], -1)).transpose(1, 2)
 
 
-def two_calls_for_long_texts(module, query, key, value, attention_mask, **kwargs):
-    """Fused attention, in two calls of half the heads each where there are more than ten tokens."""
-    if query.shape[2] <= 10:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    halves = zip(*(states.chunk(2, dim=1) for states in (query, key, value)))
-    outputs = [sdpa_attention_forward(module, *half, attention_mask, **kwargs)[0] for half in halves]
-    return torch.cat(outputs, dim=2), None
-
-
-@pytest.fixture
-def changing_kernel():
-    AttentionInterface.register("changing", two_calls_for_long_texts)
-    AttentionMaskInterface.register("changing", sdpa_mask)
-    yield "changing"
-    del AttentionInterface._global_mapping["changing"]
-    del AttentionMaskInterface._global_mapping["changing"]
-
-
-@pytest.mark.parametrize("method", ["gradient_x_input", "saliency"])
-def test_a_kernel_that_changes_with_the_length(method, changing_kernel):
-    model, plain = build("bert", pooling="cls"), build("bert", "sdpa", pooling="cls")
-    model.set_attn_implementation(changing_kernel)
-    assert model.reads_one_token()  # on texts as short as the probe's
-    for lengths in ((10, 4), (11, 4)):
-        inputs = make_batch(lengths)
-        question = {"attribution_method": method, "attribution_target": "all"}
-        assert_same(explain(model, inputs, **question), explain(plain, inputs, **question))
-
-
 # Nothing stays ----------------------------------------------------------------------------------------------
 
 
@@ -255,3 +271,22 @@ def test_finding_out_leaves_every_tensor(everywhere):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert_same(explain(model), expected)
+
+
+def test_two_threads_of_one_model(everywhere):
+    model = build("bert", pooling="cls")
+    methods = ("lrp", "attn_lrp") * 4
+    expected = {method: everywhere(model, attribution_method=method) for method in methods}
+    model._mixes_tokens = None  # all find out at once
+    with ThreadPoolExecutor(len(methods)) as pool:
+        for method, found in zip(methods, pool.map(lambda name: explain(model, attribution_method=name), methods)):
+            assert_same(found, expected[method])
+
+
+def test_copies_answer_for_themselves():
+    model = build("bert", pooling="cls")
+    assert model.reads_one_token()
+    copied = copy.deepcopy(model)
+    mix(copied)
+    assert model.reads_one_token()
+    assert not copied.reads_one_token()
