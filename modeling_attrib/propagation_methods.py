@@ -33,20 +33,23 @@ def _run_under_rules(
     attention: str | None = None,
     norm_std: str | None = None,
     **rules: str | None,
-) -> tuple[torch.Tensor, torch.Tensor, bool]:
-    """Logits (batch, labels), the embeddings (batch, tokens, width) that their graph starts at, and whether that
-    graph takes several gradients at once."""
+) -> tuple[torch.Tensor, list[torch.Tensor], bool]:
+    """Logits (batch, labels); the embeddings (batch, tokens, width) that their graph starts at, followed by those of
+    the words alone, which the tap cuts off, so that nothing should reach them; and whether that graph takes several
+    gradients at once."""
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
     reading = weights if attention and classifier.reads_one_token() else None
     mode = PropagationRules(
         parts, classifier.num_layers, attention=attention, norm_std=norm_std, reading=reading, **rules
     )
-    with embedding_tap(parts, at_sum=norm_std is not None) as tap, mode:
-        logits = classifier.classify(inputs, weights)
+    given = {name: value.detach().requires_grad_() for name, value in inputs.items() if name == "inputs_embeds"}
+    words = Taps([classifier.backbone.get_input_embeddings()], side="output")
+    with words, embedding_tap(parts, at_sum=norm_std is not None) as tap, mode:
+        logits = classifier.classify(inputs | given, weights)
     mode.check()
     check_states(tap.values, inputs)
-    return logits, tap.values[0], mode.takes_batched_gradients
+    return logits, [tap.values[0], *words.values[:1], *given.values()], mode.takes_batched_gradients
 
 
 def mixes_tokens(classifier: Classifier, inputs: Inputs) -> bool:
@@ -65,12 +68,6 @@ def mixes_tokens(classifier: Classifier, inputs: Inputs) -> bool:
     with torch.no_grad(), mode:
         states = classifier.encode(inputs)
     return bool(states[reading.bool()].isnan().any())
-
-
-def _word_embeddings(classifier: Classifier) -> list[torch.Tensor]:
-    """The embedding table, if it takes gradients: the tap cuts the graph behind it, so nothing should reach it."""
-    table = classifier.backbone.get_input_embeddings().weight
-    return [table] if table.requires_grad else []
 
 
 def _refuse_detour(classifier: Classifier, gradients: Sequence[torch.Tensor | None]) -> None:
@@ -95,14 +92,14 @@ def propagate(
     Returns:
         logits (batch, labels) and attributions (batch, targets, tokens), from one graph.
     """
-    logits, embeddings, batched = _run_under_rules(
+    logits, sources, batched = _run_under_rules(
         classifier, inputs, norm_std=norm_std, attention=attention, activation=activation
     )
+    embeddings = sources[0]
     objective = request.objective(logits)
     several = batched and objective.shape[1] > 1
     together = max(1, _TOKENS_GOING_BACK // embeddings[..., 0].numel()) if several else 1
     chunks = objective.sum(dim=0).split(together)
-    sources = [embeddings, *_word_embeddings(classifier)]
     scores = []
     for number, totals in enumerate(chunks, start=1):
         gradient = _gradients(totals, sources, number < len(chunks), classifier)
@@ -143,17 +140,16 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
         gradients.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        logits, embeddings, _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
-        tables = _word_embeddings(classifier)
+        logits, (embeddings, *words), _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
         biases = [p for name, p in classifier.named_parameters() if name.endswith("bias")]
         if not all(bias.requires_grad for bias in biases):
             raise ValueError("conservation is checked through the biases' gradients: call requires_grad_() first.")
-        sources = [embeddings, *biases, *tables]
+        sources = [embeddings, *biases, *words]
         errors = []
         for label in range(min(8, logits.shape[1])):
             logit = logits[:, label].sum()
             gradients = torch.autograd.grad(logit, sources, retain_graph=True, allow_unused=True)
-            _refuse_detour(classifier, gradients[len(sources) - len(tables) :])
+            _refuse_detour(classifier, gradients[len(sources) - len(words) :])
             terms = [(g * x).sum().item() for g, x in zip(gradients, sources) if g is not None]
             size = abs(logit.item()) + sum(map(abs, terms))
             errors.append(abs(logit.item() - sum(terms)) / size if size else 0.0)
