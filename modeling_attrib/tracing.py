@@ -55,6 +55,7 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
     Args:
         classifier: in evaluation mode.
         names: the graph's inputs, from `graph_inputs`; int64, (batch, tokens), but target and contrast (batch,).
+            Without an attention_mask among them, all tokens are real.
 
     Returns:
         A module from these inputs to (logits (batch, labels), attributions (batch, tokens), attribution_target
@@ -73,6 +74,8 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
 
     def explain(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         inputs = dict(zip(names, tensors))
+        if "attention_mask" not in inputs:
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         request = RowRequest(inputs.pop("attribution_target"), inputs.pop("attribution_contrast"))
         with torch.enable_grad(), ExplicitAttention():
             logits, scores = method.function(classifier, inputs, request, **options)

@@ -83,6 +83,14 @@ def test_batches_through_onnx(folder, onnx_folder):
     np.testing.assert_allclose(numbers(fast(TEXTS, batch_size=3)), numbers(pipeline(folder)(TEXTS)), atol=1e-5)
 
 
+def test_without_a_mask_every_token_is_real_through_onnx(folder, onnx_folder):
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    file, ids = OnnxAttributions(str(onnx_folder / "model.onnx"), model), batch((9, 9))["input_ids"] % 20
+    with torch.no_grad():
+        expected = model(input_ids=ids)
+    torch.testing.assert_close(file(input_ids=ids).attributions, expected.attributions, rtol=1e-4, atol=1e-5)
+
+
 def test_file_and_folder_say_what_they_are(folder, onnx_folder):
     import onnxruntime
 

@@ -85,6 +85,20 @@ def test_left_padding():
     torch.testing.assert_close(scores, ask(model, (7, 4), side="left").attributions, rtol=1e-9, atol=1e-11)
 
 
+def test_without_a_mask_every_token_is_real():
+    """As in the model's forward pass; a tokenizer may name no mask."""
+    model = build("bert")
+    names = graph_inputs(model, ["input_ids"])
+    assert "attention_mask" not in names
+    graph = trace_attributions(model, names)
+    for tokens in (4, 9):
+        inputs = graph_arguments(["input_ids", "attribution_target", "attribution_contrast"], (tokens, tokens))
+        logits, scores, _ = graph(*inputs)
+        expected = ask(model, (tokens, tokens))
+        torch.testing.assert_close(logits, expected.logits, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(scores, expected.attributions, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("pooling", ["cls", "last"])
 @pytest.mark.parametrize("name", ["bert", "modernbert", "t5-gated", "albert"])
