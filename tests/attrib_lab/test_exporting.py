@@ -168,6 +168,17 @@ def test_torch_export_answers_the_same(folder, tmp_path):
         torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "format", ["pt2", pytest.param("onnx", marks=pytest.mark.slow), pytest.param("aoti", marks=pytest.mark.slow)]
+)
+def test_a_head_that_reads_one_token(format, folder, tmp_path):
+    model = AttribForSequenceClassification.from_pretrained(folder)
+    model.config.pooling = "cls"
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "model")
+    export_model(tmp_path / "model", tmp_path / "out", format)  # refuses a difference over 1e-5 on any of 20 shapes
+
+
 def test_a_graph_that_differs_is_refused(folder, tmp_path, monkeypatch):
     write = exporting._WRITERS["pt2"]
 
