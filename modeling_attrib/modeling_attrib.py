@@ -49,7 +49,8 @@ class AttribSequenceClassifierOutput(ModelOutput):
             target; exactly 0 at padding. Special tokens keep their scores.
         attribution_target: (batch,) or (batch, labels): the label that each row explains.
         attribution_residual: same shape: target logit (minus contrast logit) − sum of the attributions: what no
-            token accounts for. For conservative methods this is the share of the biases.
+            token accounts for. For conservative methods this is the share of the biases; for others it is also what
+            they leave out.
     """
 
     loss: torch.Tensor | None = None
@@ -119,7 +120,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
         Raises:
             ValueError: naming the part, if the attribution rules cannot find their way in this backbone, or if the
-                configured method promises conservation and a probe shows that it does not hold here.
+                configured method needs a rule for every part and a probe shows that some part has none.
         """
         options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
         fresh = isinstance(backbone, PretrainedConfig)
@@ -141,7 +142,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         model = cls(config).to(dtype)
         model.backbone = encoder
         model.eval()
-        if get_attribution_method(config.attribution_method).conservative:
+        if get_attribution_method(config.attribution_method).needs_every_rule:
             model._probe_conservation()
         return model
 
@@ -149,9 +150,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         error = conservation_error(self, self._probe_inputs(1, 8))
         if not error <= (1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2):  # NaN too
             raise ValueError(
-                f"{type(self.backbone).__name__}: attribution_method={self.config.attribution_method!r} leaves "
-                f"{error:.0%} of the logit unexplained here, so some part of this backbone has no propagation rule. "
-                "Choose another attribution_method, e.g. 'gradient_x_input'."
+                f"{type(self.backbone).__name__}: the rules of attribution_method="
+                f"{self.config.attribution_method!r} leave {error:.0%} of the logit unaccounted for here, so some part "
+                "of this backbone has no propagation rule. Choose another attribution_method, e.g. 'gradient_x_input'."
             )
 
     def _probe_inputs(self, texts: int, tokens: int) -> Inputs:

@@ -9,6 +9,7 @@ Rules (sources: Ali et al. 2022, "XAI for Transformers: Better Explanations thro
 Achtibat et al. 2024, "AttnLRP"):
 
 * attention "frozen" (AH rule): the attention probabilities are constants, so relevance flows through the values.
+* attention "damped": frozen, and half of the relevance passes on: the half that "split" gives to the values.
 * attention "split" (AttnLRP): each bilinear product shares its relevance evenly between its two factors, so the
   gradient is halved at A·V and halved again at Q·K.
 * norm_std "frozen" (LN rule): the standard deviation (RMSNorm: the root mean square) is a constant.
@@ -71,7 +72,7 @@ class PropagationRules(TorchFunctionMode):
     Args:
         parts: the backbone's parts, to check that every rule met the parts it is for.
         attention_calls: how many attention products the forward pass must show.
-        attention: `"frozen"`, `"split"` or None (ordinary gradient).
+        attention: `"frozen"`, `"damped"`, `"split"` or None (ordinary gradient).
         norm_std: `"frozen"` or None.
         activation: `"secant"` or None.
         parameters: `"frozen"` (none gets a gradient, so that no layer keeps its input for one) or None.
@@ -101,7 +102,7 @@ class PropagationRules(TorchFunctionMode):
         unread: float = 0.0,
     ) -> None:
         super().__init__()
-        self.takes_batched_gradients = attention == "frozen"
+        self.takes_batched_gradients = attention in ("frozen", "damped")
         self._parts = parts
         self._expected_attention = attention_calls
         self._attention = attention
@@ -123,7 +124,7 @@ class PropagationRules(TorchFunctionMode):
         if attention:
             self._handlers[_ATTENTION] = self._fused_attention
             self._handlers |= dict.fromkeys(_SOFTMAX, self._softmax)
-            if attention == "split":
+            if attention in ("damped", "split"):
                 self._handlers |= dict.fromkeys(_MATMUL, self._attend)
                 self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
         if norm_std:
@@ -214,22 +215,22 @@ class PropagationRules(TorchFunctionMode):
         self._attention_seen += 1
         # A mask that asks for a gradient (T5's position bias) would switch to another kernel, with other rounding.
         mask = None if attn_mask is None else attn_mask.detach()
-        if self._attention == "frozen":
-            if can_freeze_attention(query, key, value, mask, dropout_p, is_causal, kw.get("enable_gqa", False)):
-                return frozen_attention(query, key, value, mask, is_causal=is_causal, **kw)
+        if self._attention == "split":  # half at A·V for both factors; the half that goes to A is halved again at Q·K
+            query, key = rescale(query, 0.5), rescale(key, 0.5)
+            return rescale(func(query, key, value, mask, dropout_p, is_causal, **kw), 0.5)
+        if can_freeze_attention(query, key, value, mask, dropout_p, is_causal, kw.get("enable_gqa", False)):
+            output = frozen_attention(query, key, value, mask, is_causal=is_causal, **kw)
+        else:
             self.takes_batched_gradients = False
-            return func(query.detach(), key.detach(), value, mask, dropout_p, is_causal, **kw)
-        # Half at A·V for both factors; the half that goes to A is halved again at Q·K.
-        output = func(rescale(query, 0.5), rescale(key, 0.5), value, mask, dropout_p, is_causal, **kw)
-        return rescale(output, 0.5)
+            output = func(query.detach(), key.detach(), value, mask, dropout_p, is_causal, **kw)
+        return rescale(output, 0.5) if self._attention == "damped" else output
 
     def _softmax(self, func: Callable[..., Any], scores: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
         if scores.dim() != 4:  # not attention: a router of experts, say
             return func(scores, *args, **kw)
         self._attention_seen += 1
-        if self._attention == "frozen":
-            return func(scores.detach(), *args, **kw)
-        return _mark(func(rescale(scores, 0.5), *args, **kw), "probabilities")
+        scores = rescale(scores, 0.5) if self._attention == "split" else scores.detach()
+        return _mark(func(scores, *args, **kw), "probabilities")
 
     def _attend(self, func: Callable[..., Any], first: torch.Tensor, second: torch.Tensor, **kw: Any) -> torch.Tensor:
         output = func(first, second, **kw)

@@ -105,7 +105,7 @@ def test_llama_with_eager_attention_in_float64(pooling, everywhere):
 def test_without_biases_lrp_sums_to_every_logit(name, pooling):
     model = build(name, pooling=pooling)
     zero_biases(model)
-    output = explain(model, attribution_target="all")
+    output = explain(model, attribution_method="lrp", attribution_target="all")
     torch.testing.assert_close(output.attributions.sum(dim=-1), output.logits, rtol=1e-9, atol=1e-12)
     assert output.logits.abs().min() > 1e-4
 
@@ -134,7 +134,7 @@ class LinearWork(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
-@pytest.mark.parametrize(("method", "projections_back"), [("lrp", 1), ("attn_lrp", 3)])
+@pytest.mark.parametrize(("method", "projections_back"), [("lrp", 1), ("damped_lrp", 1), ("attn_lrp", 3)])
 def test_one_token_of_the_last_layer_is_computed(method, projections_back, kernel):
     model, inputs = build("bert", kernel, pooling="cls"), make_batch((7, 11, 9))
     explain(model, inputs)  # finds out that it may
