@@ -25,9 +25,13 @@ class Classifier(Protocol):
     backbone: nn.Module
     num_layers: int
 
+    def encode(self, inputs: Inputs) -> torch.Tensor: ...
+
     def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor: ...
 
     def token_weights(self, inputs: Inputs) -> torch.Tensor: ...
+
+    def reads_one_token(self) -> bool: ...
 
 
 @dataclass(frozen=True)

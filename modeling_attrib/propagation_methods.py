@@ -28,24 +28,47 @@ def embedding_tap(parts: BackboneParts, at_sum: bool) -> Taps:
 
 
 def _run_under_rules(
-    classifier: Classifier, inputs: Inputs, norm_std: str | None = None, **rules: str | None
-) -> tuple[torch.Tensor, list[torch.Tensor], bool]:
+    classifier: Classifier,
+    inputs: Inputs,
+    attention: str | None = None,
+    norm_std: str | None = None,
+    **rules: str | None,
+) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor], bool]:
     """Logits (batch, labels); the states (batch, tokens, width) that their graph passes: the embeddings, where it
-    starts, and what enters the second layer, if there is one; and whether it takes several gradients at once."""
+    starts, and what enters the second layer, if there is one; the words' own embeddings, which that start cuts off, so
+    that no gradient should reach them; and whether the graph takes several gradients at once."""
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
-    mode = PropagationRules(parts, classifier.num_layers, norm_std=norm_std, **rules)
-    with embedding_tap(parts, at_sum=norm_std is not None) as tap, Taps(list(parts.layers)) as layers, mode:
-        logits = classifier.classify(inputs, weights)
+    reading = weights if attention and classifier.reads_one_token() else None
+    mode = PropagationRules(
+        parts, classifier.num_layers, attention=attention, norm_std=norm_std, reading=reading, **rules
+    )
+    given = {name: value.detach().requires_grad_() for name, value in inputs.items() if name == "inputs_embeds"}
+    words = Taps([classifier.backbone.get_input_embeddings()], side="output")
+    with words, embedding_tap(parts, at_sum=norm_std is not None) as tap, Taps(list(parts.layers)) as layers, mode:
+        logits = classifier.classify(inputs | given, weights)
     mode.check()
     check_states(tap.values, inputs)
-    return logits, [tap.values[0], *layers.values[1:2]], mode.takes_batched_gradients
+    states = [tap.values[0], *layers.values[1:2]]
+    return logits, states, [*words.values[:1], *given.values()], mode.takes_batched_gradients
 
 
-def _word_embeddings(classifier: Classifier) -> list[torch.Tensor]:
-    """The embedding table, if it takes gradients: the tap cuts the graph behind it, so nothing should reach it."""
-    table = classifier.backbone.get_input_embeddings().weight
-    return [table] if table.requires_grad else []
+def mixes_tokens(classifier: Classifier, inputs: Inputs) -> bool:
+    """Whether a token's last state depends on other tokens' states behind the last attention product.
+
+    Found by poisoning: linear layers behind that product give NaN for all tokens but one. What reads them, with
+    whatever weight, is NaN itself.
+
+    Args:
+        inputs: as many real tokens in each text as there are texts, or more; text i is asked for its token i.
+    """
+    reading = torch.eye(*inputs["attention_mask"].shape, device=inputs["attention_mask"].device)
+    mode = PropagationRules(
+        find_parts(classifier.backbone), classifier.num_layers, attention="frozen", reading=reading, unread=torch.nan
+    )
+    with torch.no_grad(), mode:
+        states = classifier.encode(inputs)
+    return bool(states[reading.bool()].isnan().any())
 
 
 def _refuse_detour(classifier: Classifier, gradients: Sequence[torch.Tensor | None]) -> None:
@@ -74,7 +97,7 @@ def propagate(
     Returns:
         logits (batch, labels) and attributions (batch, targets, tokens), from one graph.
     """
-    logits, states, batched = _run_under_rules(
+    logits, states, words, batched = _run_under_rules(
         classifier, inputs, norm_std=norm_std, attention=attention, activation=activation
     )
     states = states[:readings]
@@ -84,7 +107,7 @@ def propagate(
     chunks = objective.sum(dim=0).split(together)
     scores = []
     for number, totals in enumerate(chunks, start=1):
-        gradients = _gradients(totals, states, number < len(chunks), classifier)
+        gradients = _gradients(totals, states, words, number < len(chunks), classifier)
         if norm_of_gradient:
             scores.append(gradients[0].norm(dim=-1))
         else:
@@ -99,10 +122,14 @@ _TOKENS_GOING_BACK = 1024
 
 
 def _gradients(
-    totals: torch.Tensor, states: Sequence[torch.Tensor], retain_graph: bool, classifier: Classifier
+    totals: torch.Tensor,
+    states: Sequence[torch.Tensor],
+    words: Sequence[torch.Tensor],
+    retain_graph: bool,
+    classifier: Classifier,
 ) -> tuple[torch.Tensor, ...]:
     """Gradient of each of `totals`, (targets,), with respect to each state, (...): (targets, ...)."""
-    sources = [*states, *_word_embeddings(classifier)]
+    sources = [*states, *words]
 
     def go_back(weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
         gradients = torch.autograd.grad(totals, sources, weights, retain_graph, allow_unused=True)
@@ -129,17 +156,16 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
         gradients.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        logits, (embeddings, *_), _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
-        tables = _word_embeddings(classifier)
+        logits, (embeddings, *_), words, _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
         biases = [p for name, p in classifier.named_parameters() if name.endswith("bias")]
         if not all(bias.requires_grad for bias in biases):
             raise ValueError("conservation is checked through the biases' gradients: call requires_grad_() first.")
-        sources = [embeddings, *biases, *tables]
+        sources = [embeddings, *biases, *words]
         errors = []
         for label in range(min(8, logits.shape[1])):
             logit = logits[:, label].sum()
             gradients = torch.autograd.grad(logit, sources, retain_graph=True, allow_unused=True)
-            _refuse_detour(classifier, gradients[len(sources) - len(tables) :])
+            _refuse_detour(classifier, gradients[len(sources) - len(words) :])
             terms = [(g * x).sum().item() for g, x in zip(gradients, sources) if g is not None]
             size = abs(logit.item()) + sum(map(abs, terms))
             errors.append(abs(logit.item() - sum(terms)) / size if size else 0.0)

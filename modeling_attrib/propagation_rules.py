@@ -15,6 +15,10 @@ Achtibat et al. 2024, "AttnLRP"):
 * norm_std "frozen" (LN rule): the standard deviation (RMSNorm: the root mean square) is a constant.
 * activation "secant": f(u) is propagated as (f(u)/u)·u with the slope f(u)/u constant, and its
   limit at 0. A gate, f(u)·v, shares its relevance evenly between its two factors.
+
+Where the head reads one token of each text, what stands behind the last attention product is computed for that token
+alone, forward and backward: about an eighth less work in a backbone of six layers. Matrix products of fewer rows may
+round otherwise: there alone logits are the plain pass's to rounding, not to the bit.
 """
 
 from collections.abc import Callable
@@ -72,6 +76,10 @@ class PropagationRules(TorchFunctionMode):
         norm_std: `"frozen"` or None.
         activation: `"secant"` or None.
         parameters: `"frozen"` (none gets a gradient, so that no layer keeps its input for one) or None.
+        reading: (batch, tokens), not 0 at the one token of each text that the head reads; None if it reads several.
+            Allowed only beside an attention rule, which counts attention products, and where no token reads another
+            behind the last of them: see `mixes_tokens`.
+        unread: what linear layers and their activations behind that product give for the other tokens.
 
     Attributes:
         takes_batched_gradients: whether every part met so far can send several gradients back at once; the backward
@@ -90,6 +98,8 @@ class PropagationRules(TorchFunctionMode):
         norm_std: str | None = None,
         activation: str | None = None,
         parameters: str | None = "frozen",
+        reading: torch.Tensor | None = None,
+        unread: float = 0.0,
     ) -> None:
         super().__init__()
         self.takes_batched_gradients = attention in ("frozen", "damped")
@@ -99,6 +109,11 @@ class PropagationRules(TorchFunctionMode):
         self._norm_std = norm_std
         self._activation = activation
         self._parameters = parameters
+        self._reading = reading
+        if reading is not None:
+            texts, tokens = reading.shape
+            self._rows = reading.argmax(dim=1) + torch.arange(texts, device=reading.device) * tokens
+        self._unread = unread
         self._attention_seen = 0
         self._activations_seen = 0
         self._root_mean_squares_seen = 0
@@ -160,7 +175,26 @@ class PropagationRules(TorchFunctionMode):
     def _linear(
         self, func: Callable[..., Any], input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
-        return func(input, self._constant(weight), self._constant(bias))
+        weight, bias = self._constant(weight), self._constant(bias)
+        if not self._reads_rows_of(input):
+            return func(input, weight, bias)
+        return _mark(self._of_read_tokens(lambda states: func(states, weight, bias), input), "read")
+
+    def _reads_rows_of(self, input: torch.Tensor) -> bool:
+        """Whether this is behind the last attention product, and (batch, tokens, width)."""
+        reading = self._reading
+        return (
+            reading is not None
+            and self._attention_seen >= self._expected_attention
+            and input.shape[:-1] == reading.shape
+        )
+
+    def _of_read_tokens(self, function: Callable[[torch.Tensor], torch.Tensor], input: torch.Tensor) -> torch.Tensor:
+        """`function`, which goes token by token, of the tokens that the head reads, and `unread` for the others."""
+        # Taking rows out and putting them back are each other's backward pass: gradients are as small as states.
+        states = function(input.flatten(0, 1).index_select(0, self._rows))
+        everywhere = states.new_full((self._reading.numel(), states.shape[-1]), self._unread)
+        return everywhere.index_copy(0, self._rows, states).unflatten(0, self._reading.shape)
 
     def _constant(self, parameter: torch.Tensor | None) -> torch.Tensor | None:
         return parameter.detach() if self._parameters and parameter is not None else parameter
@@ -241,6 +275,9 @@ class PropagationRules(TorchFunctionMode):
     # Activations ----------------------------------------------------------------------------------------------
 
     def _secant(self, func: Callable[..., Any], input: torch.Tensor, at_zero: float, **kw: Any) -> torch.Tensor:
+        if _marked(input, "read") and self._reads_rows_of(input):
+            output = self._of_read_tokens(lambda states: self._secant(func, states, at_zero, **kw), input)
+            return _mark(output, "activated")
         self._activations_seen += 1
         u = input.detach()
         value = func(u, **kw)
