@@ -23,9 +23,12 @@ STYLES = {"ours": ("-", 2.5), "forward": (":", 1.5), "peer": ("--", 1.2)}
 MARKERS = "osD^vP*X<>hp"
 _WITHIN_REACH = 8  # F: what costs less is drawn on a scale of its own
 # A contestant, and the plain forward pass by the same kernels.
-SAME_KERNELS = {"ours": UNIT, "ours, compiled": "forward, compiled", "ours, ONNX": "forward, ONNX"} | {
-    "ours, bfloat16": "forward, bfloat16"
-}
+SAME_KERNELS = {
+    "ours": UNIT,
+    "ours, damped_lrp": UNIT,
+    "ours, compiled": "forward, compiled",
+    "ours, ONNX": "forward, ONNX",
+} | {"ours, bfloat16": "forward, bfloat16"}
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
@@ -50,7 +53,7 @@ def _markdown(report: dict[str, Any], drawn: bool) -> str:
         f"pass, which counts. Contestants run in turn in {settings['rounds']} rounds ({slow}); a ratio to {UNIT} is "
         "taken within its round, by the same process. Tables say the median (lower–upper quartile). All texts of a "
         "batch are equally long.",
-        'How to read it: "ours" is `AttribForSequenceClassification` with the method `lrp`, called as any model; '
+        'How to read it: "ours" is `AttribForSequenceClassification` with the method `lrp`, called as any model ("damped_lrp": with the default method); '
         '"all labels" asks for the attributions of every label at once; "compiled" is `compile_attributions()`, '
         '"ONNX" the file of `attrib export` in onnxruntime. They and "forward" run in the environment main; each '
         "library runs in an environment of versions that it works with, named below, beside an F of its own there. "
