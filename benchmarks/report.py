@@ -53,9 +53,10 @@ def _markdown(report: dict[str, Any], drawn: bool) -> str:
         f"pass, which counts. Contestants run in turn in {settings['rounds']} rounds ({slow}); a ratio to {UNIT} is "
         "taken within its round, by the same process. Tables say the median (lower–upper quartile). All texts of a "
         "batch are equally long.",
-        'How to read it: "ours" is `AttribForSequenceClassification` with the method `lrp`, called as any model ("damped_lrp": with the default method); '
-        '"all labels" asks for the attributions of every label at once; "compiled" is `compile_attributions()`, '
-        '"ONNX" the file of `attrib export` in onnxruntime. They and "forward" run in the environment main; each '
+        'How to read it: "ours" is `AttribForSequenceClassification` with the method `lrp`, called as any model ("ours, '
+        'damped_lrp": with the default method); "all labels" asks for the attributions of every label at once; '
+        '"compiled" is `compile_attributions()`, "ONNX" the file of `attrib export` in onnxruntime. They and "forward" '
+        "run in the environment main; each "
         "library runs in an environment of versions that it works with, named below, beside an F of its own there. "
         "Compiled graphs and ONNX files run on other kernels than F: the last table of each number of threads divides "
         "by a forward pass on those, so that a win by a better kernel is not taken for a cheaper explanation. Made by "
