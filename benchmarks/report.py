@@ -53,8 +53,8 @@ def _markdown(report: dict[str, Any], drawn: bool) -> str:
         f"pass, which counts. Contestants run in turn in {settings['rounds']} rounds ({slow}); a ratio to {UNIT} is "
         "taken within its round, by the same process. Tables say the median (lower–upper quartile). All texts of a "
         "batch are equally long.",
-        'How to read it: "ours" is `AttribForSequenceClassification` with the method `lrp`, called as any model ("ours, '
-        'damped_lrp": with the default method); "all labels" asks for the attributions of every label at once; '
+        'How to read it: "ours" is `AttribForSequenceClassification` with the method `lrp`, called as ever ("ours,'
+        ' damped_lrp": with the default method); "all labels" asks for the attributions of every label at once; '
         '"compiled" is `compile_attributions()`, "ONNX" the file of `attrib export` in onnxruntime. They and "forward" '
         "run in the environment main; each "
         "library runs in an environment of versions that it works with, named below, beside an F of its own there. "
