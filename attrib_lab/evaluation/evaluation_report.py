@@ -14,7 +14,7 @@ from .journal import write_whole
 
 
 CURVES_FILE, COST_PICTURE = "curves.png", "cost_faithfulness.png"
-MARKS = {"best": "*", "not told apart from the best": "~", "worse": ""}
+MARKS = {"best": "*", "not told apart from the best": "~", "worse": "", "not compared": ""}
 BOLD, PLAIN = "\033[1m", "\033[0m"
 
 Costs = dict[str, dict[str, float] | None]
@@ -141,9 +141,8 @@ def markdown_table(results: dict[str, Any], costs: Costs) -> str:
 
     def cell(figure: dict[str, Any] | None) -> str:
         text = _interval(figure)
-        if figure is None or figure["verdict"] == "worse":
-            return text
-        return f"**{text}**" if figure["verdict"] == "best" else f"{text} ~"
+        mark = MARKS[figure["verdict"]] if figure else ""
+        return f"**{text}**" if mark == "*" else f"{text} {mark}".rstrip()
 
     header, *rows = _table(results, costs, cell)
     lines = [header, ["---"] * len(header), *([_plain(row[0]), *row[1:]] for row in rows)]

@@ -11,7 +11,7 @@ from .explainers import Explainer
 from .metrics import Metric
 from .removal import Removal
 from .samples import Sample
-from .statistics import bootstrap_interval, bootstrap_means, compare_with_best, percentile_limits
+from .statistics import bootstrap_interval, bootstrap_means, compare_with_best, percentile_limits, shared_texts
 from .texts import EncodedText
 
 
@@ -83,11 +83,14 @@ def summarise(
 ) -> dict[str, Any]:
     """What can be said about each method by each metric.
 
+    A metric's means, intervals and curves are over the texts that all methods with a figure share, so that they can be
+    compared. Where these share none, each method's are over its own texts and none is compared.
+
     Returns:
         "texts"; "notes": a line on everything left out; "metrics": name -> how to read it; "methods": name -> its
         "source" and, by metric, mean, low, high (95 % bootstrap), texts, p_against_best (paired, Holm-adjusted; None
-        for the best) and verdict: "best", "not told apart from the best" or "worse"; None for a method without
-        figures. "curves": metric -> method -> mean, low and high at each of the metric's fractions.
+        for the best) and verdict: "best", "not told apart from the best", "worse" or "not compared"; None for a method
+        without figures. "curves": metric -> method -> mean, low and high at each of the metric's fractions.
     """
     figures: dict[str, dict[str, Any]] = {explainer.name: {} for explainer in explainers}
     for metric in metrics:
@@ -95,7 +98,12 @@ def summarise(
             figures[method][metric.name] = figure
     return {
         "texts": len(sample.texts),
-        "notes": sample.notes + _true_class_notes(sample, metrics) + _notes(values, metrics, len(sample.texts)),
+        "notes": [
+            *sample.notes,
+            *_true_class_notes(sample, metrics),
+            *_notes(values, metrics, len(sample.texts)),
+            *_shared_notes(values, metrics, len(sample.texts)),
+        ],
         "metrics": {
             metric.name: {
                 "higher_is_better": metric.higher_is_better,
@@ -115,34 +123,69 @@ def summarise(
     }
 
 
+def _measured(values: Values, metric: str) -> dict[str, np.ndarray]:
+    """The figures of each method that has one."""
+    own = {method: values.figures[method, metric] for method in values.not_explained}
+    return {method: figures for method, figures in own.items() if np.isfinite(figures).any()}
+
+
 def _compare(values: Values, metric: Metric, methods: list[str], seed: int) -> dict[str, dict[str, Any] | None]:
-    own = {method: values.figures[method, metric.name] for method in methods}
-    measured = {method: figures for method, figures in own.items() if np.isfinite(figures).any()}
+    measured = _measured(values, metric.name)
     if not measured:
         return dict.fromkeys(methods)
-    best, p_values = compare_with_best(measured, metric.higher_is_better, seed=seed)
+    shared = shared_texts(measured)
+    best, p_values = None, {}
+    if shared.any():
+        measured = {method: figures[shared] for method, figures in measured.items()}
+        best, p_values = compare_with_best(measured, metric.higher_is_better, seed=seed)
     compared: dict[str, dict[str, Any] | None] = {}
     for method in methods:
         if method not in measured:
             compared[method] = None
             continue
-        interval = bootstrap_interval(own[method][np.isfinite(own[method])], seed=seed)
+        own = measured[method]
         p_value = p_values.get(method)
-        if method == best:
+        if best is None:
+            verdict = "not compared"
+        elif method == best:
             verdict = "best"
         else:
-            verdict = "worse" if p_value is not None and p_value < SIGNIFICANT else "not told apart from the best"
+            verdict = "worse" if p_value < SIGNIFICANT else "not told apart from the best"
+        interval = bootstrap_interval(own[np.isfinite(own)], seed=seed)
         compared[method] = asdict(interval) | {"p_against_best": p_value, "verdict": verdict}
     return compared
 
 
 def _curve(values: Values, method: str, metric: str, seed: int) -> dict[str, list[float]] | None:
-    points = values.curves[method, metric]
+    measured = _measured(values, metric)
+    if method not in measured:
+        return None
+    shared = shared_texts(measured)
+    points = values.curves[method, metric][shared if shared.any() else slice(None)]
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
         return None
     low, high = percentile_limits(bootstrap_means(points, resamples=1000, seed=seed))
     return {"mean": points.mean(axis=0).tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def _shared_notes(values: Values, metrics: Sequence[Metric], texts: int) -> list[str]:
+    """On how many texts methods are compared, where these are not all."""
+    by_count: dict[int, list[str]] = defaultdict(list)
+    for metric in metrics:
+        measured = _measured(values, metric.name)
+        if measured:
+            by_count[int(shared_texts(measured).sum())].append(metric.name)
+    every = [metric.name for metric in metrics]
+    return [
+        f"{_names(names, every, 'metrics')}: means and tests are over the {count} of {texts} texts that all methods "
+        "with figures share."
+        if count
+        else f"{_names(names, every, 'metrics')}: no text is shared by all methods with figures: each mean is over the "
+        "method's own texts, and none is compared."
+        for count, names in sorted(by_count.items())
+        if count < texts
+    ]
 
 
 def _true_class_notes(sample: Sample, metrics: Sequence[Metric]) -> list[str]:

@@ -104,31 +104,38 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
+def shared_texts(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Where every method has a figure: (texts,), true or false. Only these tell methods apart: texts differ in how
+    easy they are, so that a mean over other texts says nothing of the method.
+
+    Args:
+        values: method -> one figure a text, (texts,), NaN where there is none.
+    """
+    return np.all([np.isfinite(own) for own in values.values()], axis=0)
+
+
 def compare_with_best(
     values: dict[str, np.ndarray], higher_is_better: bool, flips: int = 5000, seed: int = 0
 ) -> tuple[str, dict[str, float]]:
     """The method with the best mean, and the Holm-adjusted p-value of every other method against it.
 
     Args:
-        values: method -> one figure a text, (texts,), NaN where there is none; the same texts for all.
+        values: method -> one figure a text, (texts,), no NaN; the same texts for all (`shared_texts`).
 
     Returns:
-        The best method, and method -> p-value. A pair is tested on the texts that both have; one that shares no text
-        with the best is not tested and not named.
+        The best method, and method -> p-value for the others. None of these has a better mean, so that a small p-value
+        means worse.
 
     Raises:
-        ValueError: if no method has a figure.
+        ValueError: without methods or texts, or for values that are not finite.
     """
-    measured = {method: own for method, own in values.items() if np.isfinite(own).any()}
-    if not measured:
+    if not values:
         raise ValueError("no method has a figure to compare.")
-    means = {method: float(np.nanmean(own)) for method, own in measured.items()}
+    for own in values.values():
+        _check(own)
+    means = {method: float(np.mean(own)) for method, own in values.items()}
     best = (max if higher_is_better else min)(means, key=means.__getitem__)
-    p_values = {}
-    for method, own in measured.items():
-        common = np.isfinite(own) & np.isfinite(measured[best])
-        if method != best and common.any():
-            p_values[method] = paired_test(own[common], measured[best][common], flips, seed)
+    p_values = {method: paired_test(own, values[best], flips, seed) for method, own in values.items() if method != best}
     return best, dict(zip(p_values, holm(np.array(list(p_values.values()))).tolist()))
 
 

@@ -122,6 +122,13 @@ def test_markdown_is_escaped(results, tmp_path, no_pictures):
     assert {line.replace("\\|", "").count("|") for line in table} == {5}
 
 
+def test_what_is_not_compared_has_no_mark(results, tmp_path, no_pictures, capsys):
+    results["methods"]["gae"]["metrics"]["auac"] = figure(0.75, "not compared")
+    write_report(results, COSTS, tmp_path)
+    assert "0.750 [0.650, 0.950]  " in capsys.readouterr().out
+    assert "| 0.750 [0.650, 0.950] |" in (tmp_path / "results.md").read_text(encoding="utf-8")
+
+
 def test_pictures_are_drawn_or_not(results, tmp_path):
     write_report(results, COSTS, tmp_path)
     for name in ("curves.png", "cost_faithfulness.png"):

@@ -67,7 +67,52 @@ def test_figures(results):
 def test_lower_may_be_better(results):
     verdicts = {m: e["metrics"]["down"] and e["metrics"]["down"]["verdict"] for m, e in results["methods"].items()}
     assert verdicts == {"good": "worse", "alike": "best", "bad": "worse", "broken": None}
-    assert results["methods"]["bad"]["metrics"]["down"]["texts"] == 10
+    assert [results["methods"][m]["metrics"]["down"]["texts"] for m in ("good", "alike", "bad")] == [10] * 3
+
+
+def summary(measurements):
+    values = Values.read(TEXTS, EXPLAINERS, METRICS[:1], [], measurements)
+    return summarise(values, EXPLAINERS, METRICS[:1], {"up": Removal("mask", 4)}, Sample(TEXTS, []), seed=0)
+
+
+def test_easy_texts_make_no_method_the_best():
+    """`bad` has figures of the two easy texts only, where it is behind; over its own texts its mean is the highest."""
+    lost = ["lost"] * 10
+    results = summary(
+        [
+            *entries("good", "up", [9.0, 9.0, *[1.0] * 10], curve=1.0),
+            *entries("bad", "up", [8.0, 8.0, *lost], curve=2.0),
+        ]
+    )
+    good, bad = (results["methods"][name]["metrics"]["up"] for name in ("good", "bad"))
+    assert (good["mean"], good["texts"], good["verdict"]) == (9.0, 2, "best")
+    # Two differences of 1: ++ and -- of four assignments.
+    assert (bad["mean"], bad["texts"], bad["p_against_best"]) == (8.0, 2, 0.5)
+    assert results["curves"]["up"]["good"]["mean"] == [9.0, 1.0]
+    assert results["notes"][-1] == "up: means and tests are over the 2 of 12 texts that all methods with figures share."
+
+
+def test_a_method_that_is_better_on_every_shared_text_is_not_worse():
+    """`good` is ahead on the ten texts that both have, and behind over all twelve of its own."""
+    lost = ["lost"] * 2
+    results = summary(
+        [*entries("good", "up", [-90.0, -90.0, *[2.0] * 10]), *entries("bad", "up", [*lost, *[1.0] * 10])]
+    )
+    assert results["methods"]["good"]["metrics"]["up"]["verdict"] == "best"
+    assert results["methods"]["bad"]["metrics"]["up"]["verdict"] == "worse"
+
+
+def test_methods_without_a_shared_text_are_not_compared():
+    half = ["lost"] * 6
+    results = summary([*entries("good", "up", [3.0] * 6 + half), *entries("bad", "up", half + [1.0] * 6)])
+    good, bad = (results["methods"][name]["metrics"]["up"] for name in ("good", "bad"))
+    assert (good["mean"], good["texts"], bad["mean"], bad["texts"]) == (3.0, 6, 1.0, 6)
+    assert [one["verdict"] for one in (good, bad)] == ["not compared"] * 2
+    assert [one["p_against_best"] for one in (good, bad)] == [None, None]
+    assert results["notes"][-1] == (
+        "up: no text is shared by all methods with figures: each mean is over the method's own texts, and none is "
+        "compared."
+    )
 
 
 def test_curves(results):
@@ -85,6 +130,8 @@ def test_notes(results):
         "broken: 12 of 12 texts not explained: raised KeyError: 'x'.",
         "all metrics, good, alike, bad: 1 of 12 texts not measured: only one token.",
         "down, bad: 1 of 12 texts not measured: no rationale.",
+        "down: means and tests are over the 10 of 12 texts that all methods with figures share.",
+        "up: means and tests are over the 11 of 12 texts that all methods with figures share.",
     ]
 
 

@@ -14,6 +14,7 @@ from attrib_lab.evaluation.statistics import (
     holm,
     paired_test,
     percentile_limits,
+    shared_texts,
 )
 
 
@@ -120,20 +121,21 @@ def test_holm_by_hand():
     assert holm([]).size == 0
 
 
-def test_best_is_compared_on_common_texts():
+def test_best_is_compared_by_hand():
+    values = {"good": np.array([3.0, 4.0]), "bad": np.array([0.0, 0.0])}
+    # Differences 3 and 4: ++ and -- of four assignments.
+    assert compare_with_best(values, higher_is_better=True) == ("good", {"bad": 0.5})
+    assert compare_with_best(values, higher_is_better=False) == ("bad", {"good": 0.5})
+    assert compare_with_best({"alone": np.ones(3)}, higher_is_better=True) == ("alone", {})
+
+
+@pytest.mark.parametrize("values", [{}, {"a": np.array([])}, {"a": np.ones(2), "b": np.array([1.0, np.nan])}])
+def test_what_cannot_be_compared_is_refused(values):
+    with pytest.raises(ValueError, match=r"no method|no texts|not finite"):
+        compare_with_best(values, higher_is_better=True)
+
+
+def test_shared_texts_by_hand():
     nan = np.nan
-    values = {
-        "good": np.array([3.0, 4.0, 5.0, nan]),
-        "bad": np.array([nan, 1.0, 1.0, 1.0]),
-        "alone": np.array([nan, nan, nan, 2.0]),
-        "empty": np.full(4, nan),
-    }
-    best, p_values = compare_with_best(values, higher_is_better=True)
-    assert best == "good"
-    # Differences 3 and 4 on the two common texts: ++ and -- of four assignments.
-    assert p_values == {"bad": 0.5}
-    best, p_values = compare_with_best(values, higher_is_better=False)
-    assert best == "bad"
-    assert set(p_values) == {"good", "alone"}
-    with pytest.raises(ValueError, match="no method"):
-        compare_with_best({"empty": np.full(4, nan)}, higher_is_better=True)
+    values = {"a": np.array([1.0, nan, 2.0, np.inf]), "b": np.array([nan, nan, 0.0, 1.0])}
+    assert shared_texts(values).tolist() == [False, False, True, False]
