@@ -11,6 +11,7 @@ from typing import Any
 
 from .evaluation_pictures import draw_costs, draw_curves
 from .journal import write_whole
+from .statistics import FLIPS
 
 
 CURVES_FILE, COST_PICTURE = "curves.png", "cost_faithfulness.png"
@@ -111,7 +112,8 @@ def _legend(results: dict[str, Any]) -> list[str]:
     )
     return [
         f"{results['texts']} texts of {results['data']}{accuracy}. In brackets: 95 % bootstrap interval over texts.",
-        "* best; ~ not told apart from the best (paired sign-flip test, Holm's correction, 5 %).",
+        "* best mean; ~ not told apart from it at 5 % (two-sided sign-flip test on the same texts, up to "
+        f"{FLIPS:,} sign assignments, Holm's correction over all pairs of methods, within each metric).",
         "cost: in forward passes of this model on the same texts, measured once.",
     ]
 
@@ -160,7 +162,7 @@ def _markdown(results: dict[str, Any], costs: Costs, pictures: list[str]) -> str
     parts = [
         f"# Explanations of {_plain(results['model'])}",
         markdown_table(results, costs),
-        "\n".join(_plain(line) for line in _legend(results)).replace("* best", "**bold**: best") + unit,
+        "\n".join(_plain(line) for line in _legend(results)).replace("\\* best", "**bold**: best") + unit,
     ]
     if results["notes"]:
         parts += ["## Left out", "\n".join(f"* {_plain(note)}" for note in results["notes"])]

@@ -88,9 +88,10 @@ def summarise(
 
     Returns:
         "texts"; "notes": a line on everything left out; "metrics": name -> how to read it; "methods": name -> its
-        "source" and, by metric, mean, low, high (95 % bootstrap), texts, p_against_best (paired, Holm-adjusted; None
-        for the best) and verdict: "best", "not told apart from the best", "worse" or "not compared"; None for a method
-        without figures. "curves": metric -> method -> mean, low and high at each of the metric's fractions.
+        "source" and, by metric, mean, low, high (95 % bootstrap), texts, p_against_best (paired, Holm-adjusted over all
+        pairs of methods; None for the best) and verdict: "best", "not told apart from the best", "worse" or "not
+        compared"; None for a method without figures. "curves": metric -> method -> mean, low and high at each of the
+        metric's fractions.
     """
     figures: dict[str, dict[str, Any]] = {explainer.name: {} for explainer in explainers}
     for metric in metrics:

@@ -117,6 +117,7 @@ def test_markdown_is_escaped(results, tmp_path, no_pictures):
     assert "| **0.875 [0.775, 1.075]** |" in page
     assert "| 0.750 [0.650, 0.950] ~ |" in page
     assert "'&lt;script&gt;\\|\\`'" in page
+    assert "\n**bold**: best mean; ~ not told apart" in page
     assert "250.0 ms on 8 texts with 80 tokens" in page
     table = [line for line in page.splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in table} == {5}

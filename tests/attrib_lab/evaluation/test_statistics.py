@@ -12,7 +12,7 @@ from attrib_lab.evaluation.statistics import (
     bootstrap_means,
     compare_with_best,
     holm,
-    paired_test,
+    paired_tests,
     percentile_limits,
     shared_texts,
 )
@@ -70,6 +70,14 @@ def test_what_has_no_mean_is_refused(values):
         bootstrap_interval(values)
 
 
+def paired_test(first, second, **options):
+    """P-value of one pair."""
+    p_values = paired_tests(np.stack([first, second], axis=1), **options)
+    assert p_values[0, 1] == p_values[1, 0]
+    assert p_values[0, 0] == p_values[1, 1] == 1.0
+    return p_values[0, 1]
+
+
 def test_paired_test_by_hand():
     """Differences 1, 2, 3: of eight sign assignments +++ and --- alone reach a sum of 6."""
     assert paired_test([2.0, 4.0, 6.0], [1.0, 2.0, 3.0]) == 2 / 8
@@ -109,9 +117,25 @@ def test_the_smallest_possible_p_value():
     assert paired_test(np.full(40, 2.0), np.zeros(40), flips=999) == pytest.approx(1 / 1000)
 
 
-def test_a_pair_of_different_lengths_is_refused():
-    with pytest.raises(ValueError, match="same texts"):
-        paired_test([1.0], [1.0, 2.0])
+def test_a_pair_of_many_is_that_pair_alone():
+    """What is common to all methods, even a million times as large, makes no difference."""
+    generator = np.random.default_rng(5)
+    values = generator.normal(size=(60, 4)) + [0.0, 0.2, 0.3, 0.0] + 1e6 * generator.normal(size=(60, 1))
+    values[:, 3] = values[:, 0]
+    together = paired_tests(values, flips=500)
+    assert together[0, 3] == 1.0
+    for a, b in itertools.combinations(range(4), 2):
+        assert together[a, b] == pytest.approx(paired_test(values[:, a], values[:, b], flips=500), abs=1e-12)
+        assert together[a, b] == together[b, a]
+
+
+def test_portions_make_no_difference(monkeypatch):
+    generator = np.random.default_rng(5)
+    few, many = generator.normal(size=(7, 3)), generator.normal(size=(40, 3))
+    exact, drawn = paired_tests(few), paired_tests(many, flips=999)
+    monkeypatch.setattr(statistics, "DRAWN_AT_ONCE", 100)
+    assert np.array_equal(paired_tests(few), exact)
+    np.testing.assert_allclose(paired_tests(many, flips=999), drawn, atol=0.05)
 
 
 def test_holm_by_hand():
@@ -133,6 +157,33 @@ def test_best_is_compared_by_hand():
 def test_what_cannot_be_compared_is_refused(values):
     with pytest.raises(ValueError, match=r"no method|no texts|not finite"):
         compare_with_best(values, higher_is_better=True)
+
+
+def test_every_pair_that_could_have_been_the_comparison_counts():
+    """Differences of 1, 2 and 3 on 20 texts all have the smallest p-value, 1 of 1001: times three pairs."""
+    values = {name: np.full(20, mean) for name, mean in (("a", 0.0), ("b", 1.0), ("c", 3.0))}
+    best, p_values = compare_with_best(values, higher_is_better=True, flips=1000)
+    assert best == "c"
+    assert p_values == {"a": pytest.approx(3 / 1001), "b": pytest.approx(3 / 1001)}
+
+
+def test_twenty_five_methods_can_be_told_apart():
+    values = {f"m{number}": np.full(40, float(number)) for number in range(25)}
+    best, p_values = compare_with_best(values, higher_is_better=True)
+    assert best == "m24"
+    assert max(p_values.values()) < 0.05
+
+
+def test_equally_good_methods_are_rarely_told_apart():
+    """Twelve methods that differ by chance, 300 times. Tested against the luckiest as if it had been named before,
+    some method is "worse" in 13 to 18 % of runs; it may be in 5 %."""
+    generator = np.random.default_rng(6)
+    told_apart = 0
+    for seed in range(300):
+        values = dict(zip("abcdefghijkl", generator.normal(size=(12, 30))))
+        _, p_values = compare_with_best(values, higher_is_better=True, flips=3000, seed=seed)
+        told_apart += min(p_values.values()) < 0.05
+    assert told_apart / 300 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
 
 
 def test_shared_texts_by_hand():
