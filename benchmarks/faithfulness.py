@@ -10,17 +10,19 @@ import argparse
 import json
 import shlex
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from attrib_lab.errors import UserError, run_command
 from attrib_lab.evaluation.evaluation import EvaluationOptions
 from attrib_lab.evaluation.evaluation_report import COST_PICTURE, markdown_table
+from attrib_lab.evaluation.samples import Columns
+from attrib_lab.sources import READERS
 
 
 REPORT = Path(__file__).parent / "faithfulness.md"
 MARK = "<!-- figures -->"
-SHOWN = ("text", "label", "rationale")  # columns that a command names where they are not the usual ones
 
 
 def write_faithfulness(folders: dict[str, Path], report: Path = REPORT) -> None:
@@ -60,15 +62,23 @@ def _said(results: dict[str, Any]) -> str:
 
 def _command(results: dict[str, Any], name: str) -> str:
     """The command behind a folder's results; files go by their names, since folders differ from machine to machine."""
-    options, usual = results["options"], EvaluationOptions()
-    words = ["attrib", "evaluate", f"outputs/{results['model']}", "--data", Path(results["data"]).name]
-    for column in SHOWN:
-        if options["columns"][column] != getattr(usual.columns, column):
-            words += [f"--{column}", str(options["columns"][column])]
-    for option in ("methods", "metrics", "limit", "max_length", "removal", "unit", "seed", "budget"):
-        if options[option] != getattr(usual, option):
-            words += [f"--{option.replace('_', '-')}", str(options[option])]
+    options, usual, source = results["options"], EvaluationOptions(), results["data"]
+    data = Path(source).name if Path(source).suffix.lower() in READERS else source
+    words = ["attrib", "evaluate", f"outputs/{results['model']}", "--data", data]
+    words += _options(options["columns"], usual.columns) + _options(options, usual)
     return shlex.join([*words, "--output", f"outputs/faithfulness/{name}"])
+
+
+def _options(given: dict[str, Any], usual: Columns | EvaluationOptions) -> list[str]:
+    """Words of a command line for everything that is not as usual."""
+    words = []
+    for field in fields(usual):
+        default = getattr(usual, field.name)
+        value = given.get(field.name, default)  # a run before there was this option had its default
+        value = tuple(value) if isinstance(value, list) else value
+        if field.name != "columns" and value != default:
+            words += [f"--{field.name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
+    return words
 
 
 def main() -> None:
