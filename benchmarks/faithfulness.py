@@ -16,7 +16,7 @@ from typing import Any
 
 from attrib_lab.errors import UserError, run_command
 from attrib_lab.evaluation.evaluation import EvaluationOptions
-from attrib_lab.evaluation.evaluation_report import COST_PICTURE, markdown_table
+from attrib_lab.evaluation.evaluation_report import COST_PICTURE, markdown_table, plain_markdown
 from attrib_lab.evaluation.samples import Columns
 from attrib_lab.sources import READERS
 
@@ -46,7 +46,7 @@ def write_faithfulness(folders: dict[str, Path], report: Path = REPORT) -> None:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         costs = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
         parts += [f"## {title}", _said(results), f"```bash\n{_command(results, folder.name)}\n```"]
-        parts += [markdown_table(results, costs), *map(str, results["notes"])]
+        parts += [markdown_table(results, costs), *map(plain_markdown, results["notes"])]
         shutil.copy(folder / "results.csv", figures / f"{folder.name}.csv")
         if (folder / COST_PICTURE).is_file():
             shutil.copy(folder / COST_PICTURE, figures / f"{folder.name}.png")

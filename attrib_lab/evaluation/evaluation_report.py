@@ -147,7 +147,7 @@ def markdown_table(results: dict[str, Any], costs: Costs) -> str:
         return f"**{text}**" if mark == "*" else f"{text} {mark}".rstrip()
 
     header, *rows = _table(results, costs, cell)
-    lines = [header, ["---"] * len(header), *([_plain(row[0]), *row[1:]] for row in rows)]
+    lines = [header, ["---"] * len(header), *([plain_markdown(row[0]), *row[1:]] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -160,15 +160,17 @@ def _markdown(results: dict[str, Any], costs: Costs, pictures: list[str]) -> str
         f"{measured['tokens']} tokens."
     )
     parts = [
-        f"# Explanations of {_plain(results['model'])}",
+        f"# Explanations of {plain_markdown(results['model'])}",
         markdown_table(results, costs),
-        "\n".join(_plain(line) for line in _legend(results)).replace("\\* best", "**bold**: best") + unit,
+        "\n".join(plain_markdown(line) for line in _legend(results)).replace("\\* best", "**bold**: best") + unit,
     ]
     if results["notes"]:
-        parts += ["## Left out", "\n".join(f"* {_plain(note)}" for note in results["notes"])]
+        parts += ["## Left out", "\n".join(f"* {plain_markdown(note)}" for note in results["notes"])]
     parts += [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in pictures]
     parts += ["## Metrics", "\n".join(_metric_line(*item) for item in results["metrics"].items())]
-    sources = (f"* {_plain(name)}: {_plain(entry['source'])}" for name, entry in results["methods"].items())
+    sources = (
+        f"* {plain_markdown(name)}: {plain_markdown(entry['source'])}" for name, entry in results["methods"].items()
+    )
     return "\n\n".join([*parts, "## Methods", "\n".join(sources)]) + "\n"
 
 
@@ -177,7 +179,7 @@ def _metric_line(name: str, reading: dict[str, Any]) -> str:
     return f"* {name}: {reading['paper']}; {direction} is better; removal: {reading['removal']}, by {reading['unit']}."
 
 
-def _plain(text: str) -> str:
+def plain_markdown(text: str) -> str:
     """Text that Markdown shows as it is, whatever a plug-in's error or a file's name says."""
     for character in "\\`*_[]|":
         text = text.replace(character, "\\" + character)

@@ -1,4 +1,4 @@
-"""The report on faithfulness: the command that it prints is the one that was run."""
+"""The report on faithfulness: the command that it prints is the one that was run, and notes are plain text."""
 
 import json
 import shlex
@@ -88,3 +88,9 @@ def test_an_option_that_there_was_not_yet_is_as_usual(tmp_path):
     options = asdict(EvaluationOptions(seed=4))
     del options["budget"], options["columns"]["rationale"]
     assert command(written(tmp_path, options=options))[5:7] == ["--seed", "4"]
+
+
+def test_notes_are_plain_text(tmp_path):
+    note = "m:f: 1 of 9 texts not explained: raised KeyError: '<script>|`*x*`'."
+    page = written(tmp_path, notes=[note])
+    assert "\n\nm:f: 1 of 9 texts not explained: raised KeyError: '&lt;script&gt;\\|\\`\\*x\\*\\`'.\n" in page
