@@ -43,9 +43,15 @@ def measure_ids(
         `"curve": mean curve` where the metric has one. NaN if no text could be measured.
 
     Raises:
-        ValueError: where there are not as many scores as tokens.
+        ValueError: where there are not as many scores as tokens, or not as many labels or targets as texts, and for
+            those that the model does not have.
     """
     metric = METRICS[name]
+    _check_lengths("rows of scores", scores, len(ids))
+    for what, given in (("labels", labels), ("targets", targets)):
+        if given is not None:
+            _check_lengths(what, given, len(ids))
+            _check_labels(what, given, model.config.num_labels)
     texts, rows = [], []
     for number, (row_ids, row_scores) in enumerate(zip(ids, scores)):
         if len(row_ids) != len(row_scores):
@@ -71,11 +77,18 @@ def measure_masks(
     """A metric of the registry that compares scores with rationales, one 0 or 1 per score; see `measure_ids`.
 
     For `token_f1` and `iou_f1`, share defaults to the mean share of marked tokens over these examples.
+
+    Raises:
+        ValueError: where there are not as many scores as marks, and for marks that are neither 0 nor 1.
     """
+    _check_lengths("rows of scores", scores, len(masks))
     texts = []
     for number, (row, mask) in enumerate(zip(scores, masks)):
         if len(row) != len(mask):
             raise ValueError(f"example {number}: {len(row)} scores for a mask of {len(mask)}.")
+        for mark in mask:
+            if mark not in (0, 1):  # -100 marks what a loss leaves out, which a rationale cannot say
+                raise ValueError(f"example {number}: the mask holds {mark}; it must hold a 0 or 1 for each score.")
         places = tuple(range(len(mask)))
         texts.append(EncodedText(str(number), places, (False,) * len(mask), places, rationale=tuple(map(bool, mask))))
     if name != "auprc" and not options:
@@ -89,6 +102,7 @@ def measure_masks(
 
 def measure_pairs(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> Summary:
     """`stability` where the words' scores before and after an edit are there already; see `measure_ids`."""
+    _check_lengths("rows of scores before the edit", before, len(after))
     results: list[Measured | NotMeasurable] = []
     for number, (row, other) in enumerate(zip(before, after)):
         if len(row) != len(other):
@@ -110,6 +124,18 @@ def summarise(name: str, results: Sequence[Measured | NotMeasurable]) -> Summary
     if found and found[0].curve:
         summary["curve"] = np.mean([one.curve for one in found], axis=0).tolist()
     return summary
+
+
+def _check_lengths(what: str, given: Sequence[Any], texts: int) -> None:
+    if len(given) != texts:
+        raise ValueError(f"{len(given)} {what} for {texts} texts.")
+
+
+def _check_labels(what: str, given: Sequence[int], labels: int) -> None:
+    """Refuse what is no index of a label, as the -1 of a test set that keeps its labels to itself."""
+    for number, label in enumerate(given):
+        if label not in range(labels):
+            raise ValueError(f"example {number}: {what} holds {label}; the model has the labels 0 to {labels - 1}.")
 
 
 def _prediction(text: EncodedText) -> Measurement:

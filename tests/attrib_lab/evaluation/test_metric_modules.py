@@ -5,10 +5,13 @@ import socket
 from pathlib import Path
 
 import evaluate
+import numpy as np
 import pytest
+import torch
 from linear_model import IDS, LinearClassifier, word_tokenizer
 
 import attrib_lab
+from attrib_lab.evaluation.examples import measure_ids, measure_masks, measure_pairs
 from attrib_lab.evaluation.metrics import METRICS
 
 
@@ -124,6 +127,45 @@ def test_options_reach_the_metric():
 def test_scores_that_do_not_fit_their_text_are_refused():
     with pytest.raises(ValueError, match="example 0: 1 scores for 3 tokens"):
         load("auac").compute(predictions=[[1.0]], references=[[2, 5, 3]], model=MODEL, tokenizer=TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": [1]}, "1 labels for 2 texts"),
+        ({"labels": [1, 0, 1]}, "3 labels for 2 texts"),
+        ({"targets": [1]}, "1 targets for 2 texts"),
+        ({"targets": [1, 0, 1]}, "3 targets for 2 texts"),
+        ({"labels": [1, -1]}, "example 1: labels holds -1; the model has the labels 0 to 1"),
+        ({"targets": [2, 0]}, "example 0: targets holds 2; the model has the labels 0 to 1"),
+        ({"scores": [[0.0, 2.0, 1.0, -1.0]]}, "1 rows of scores for 2 texts"),
+    ],
+)
+def test_labels_and_targets_that_do_not_fit_are_refused(options, message):
+    given = {"scores": [[0.0, 2.0, 1.0, -1.0]] * 2, "ids": [ids("[CLS] a b [SEP]")] * 2} | options
+    with pytest.raises(ValueError, match=message):
+        measure_ids("auac", **given, model=MODEL, tokenizer=TOKENIZER)
+
+
+def test_labels_as_tensors_and_arrays_are_labels():
+    rows, scores = [ids("[CLS] a b [SEP]")], [[0.0, 2.0, 1.0, -1.0]]
+    for label in (torch.tensor([1]), np.array([1])):
+        found = measure_ids("auac", scores, rows, MODEL, TOKENIZER, labels=label, targets=label)
+        assert found["auac"] == pytest.approx(AREA)
+
+
+@pytest.mark.parametrize("name", PLAUSIBLE)
+@pytest.mark.parametrize("mask", [[-100, 1, 0, 0, -100], [2, 0, 0, 0, 0], [0.5, 1, 0, 0, 0]])
+def test_masks_that_are_not_of_zeros_and_ones_are_refused(name, mask):
+    with pytest.raises(ValueError, match=f"example 0: the mask holds {mask[0]}; it must hold a 0 or 1"):
+        measure_masks(name, [[0.9, 0.1, 0.5, 0.2, 0.3]], [mask])
+
+
+def test_masks_and_edits_without_scores_are_refused():
+    with pytest.raises(ValueError, match="1 rows of scores for 2 texts"):
+        measure_masks("auprc", [[1.0, 2.0]], [[0, 1], [0, 1]])
+    with pytest.raises(ValueError, match="1 rows of scores before the edit for 2 texts"):
+        measure_pairs([[1.0, 2.0]], [[1.0, 2.0]] * 2)
 
 
 def test_nothing_measured_is_no_number():
