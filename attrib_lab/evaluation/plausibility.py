@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from tqdm import tqdm
 
 from modeling_attrib import AttribTextClassificationPipeline
@@ -20,16 +20,18 @@ from .texts import EncodedText
 
 
 def auprc(text: EncodedText, scores: np.ndarray, target: int, removal: Removal) -> Measurement:
-    """Area under the precision-recall curve of the scores against the rationale, as average precision.
+    """Area under the precision-recall curve of the scores against the rationale (DeYoung et al. 2020, section 4.1).
 
-    DeYoung et al. 2020, section 4.1. A text of which every unit is marked is not measurable.
+    The area is the trapezoid rule's, as in ERASER's code, from recall 0 at precision 1; with few units it is not the
+    average precision, which is the sum of a step function. A text of which every unit is marked is not measurable.
     """
     yield from ()
     units, marked = _marked_units(text, removal)
     sums = unit_scores(text, scores, units)
     if marked.all():
         raise NotMeasurable("everything is rationale")
-    return Measured(float(average_precision_score(marked, sums)))
+    precision, recall, _ = precision_recall_curve(marked, sums)
+    return Measured(float(auc(recall, precision)))
 
 
 def token_f1(
@@ -65,7 +67,9 @@ def iou_f1(
 ) -> Measurement:
     """F1 over spans: runs of chosen units that match a run of the rationale (DeYoung et al. 2020, section 4.1).
 
-    Two runs match if their intersection holds at least half of the units of their union.
+    Two runs match if their intersection holds at least half of the units of their union. The figure of a data set is
+    the mean of its texts' F1, each of which an interval and a test need; ERASER's macro F1 is the F1 of mean precision
+    and mean recall instead, and so another number.
 
     Args:
         share, threshold: as in `token_f1`.

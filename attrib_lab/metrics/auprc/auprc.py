@@ -7,7 +7,8 @@ from attrib_lab.evaluation.examples import measure_masks
 
 
 _DESCRIPTION = """
-AUPRC: average precision of the scores against a rationale that people marked. Higher is better.
+AUPRC: area under the precision-recall curve of the scores against a rationale that people marked, by the trapezoid rule
+as in ERASER. Higher is better.
 """
 
 _CITATION = r"""
@@ -32,7 +33,7 @@ Example:
     >>> auprc = evaluate.load("attrib_lab/metrics/auprc")
     >>> result = auprc.compute(predictions=[[0.9, 0.1, 0.5, 0.2, 0.3]], references=[[1, 1, 0, 0, 0]])
     >>> result["auprc"]
-    0.7
+    0.6625
 """
 
 

@@ -8,7 +8,8 @@ from attrib_lab.evaluation.examples import measure_masks
 
 _DESCRIPTION = """
 IOU F1: runs of tokens that an explanation names against the runs that people marked; two runs match if their
-intersection is at least half of their union. Higher is better.
+intersection is at least half of their union. The mean of the texts' F1, where ERASER's macro F1 is the F1 of mean
+precision and mean recall. Higher is better.
 """
 
 _CITATION = r"""

@@ -1,9 +1,11 @@
 """Word scores against known evidence and human rationales, by hand."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from attrib_lab.evaluation.plausibility import auprc, evidence_average_precision, iou_f1, token_f1
 from attrib_lab.evaluation.probing import NotMeasurable, Probe
@@ -56,13 +58,37 @@ def measure(metric, marks, scores, removal=TOKENS, words=None, **options):
 
 
 def test_auprc_by_hand():
-    # Marked tokens come first and last of five: (1/1 + 2/5) / 2.
-    assert measure(auprc, [1, 1, 0, 0, 0], [0.9, 0.1, 0.5, 0.2, 0.3]) == pytest.approx(0.7)
+    # Marked tokens come first and last of five. Precision is 1 from recall 0 to 1/2, falls to 1/4 there, and goes
+    # straight to 2/5 at recall 1: 1/2 · 1 + 1/2 · (1/4 + 2/5) / 2. The average precision would be 0.7.
+    assert measure(auprc, [1, 1, 0, 0, 0], [0.9, 0.1, 0.5, 0.2, 0.3]) == pytest.approx(0.6625)
+
+
+def test_auprc_against_scikit_learns_own_curve():
+    """ERASER: auc(recall, precision) of precision_recall_curve; with equal scores too."""
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        marks = [1, 0, *generator.integers(2, size=18).tolist()]
+        scores = generator.integers(-4, 5, size=20).astype(float).tolist()
+        precision, recall, _ = metrics.precision_recall_curve(marks, scores)
+        assert measure(auprc, marks, scores) == pytest.approx(metrics.auc(recall, precision), rel=1e-12)
+        assert measure(auprc, marks, scores) == pytest.approx(trapezoid_by_thresholds(marks, scores), rel=1e-12)
+
+
+def trapezoid_by_thresholds(marks, scores):
+    """The same area from its definition: a point for each different score, and precision 1 at recall 0."""
+    marks, scores = np.array(marks), np.array(scores)
+    points = [(0.0, 1.0)]
+    for threshold in sorted(set(scores), reverse=True):
+        named = scores >= threshold
+        found = marks[named].sum()
+        points.append((found / marks.sum(), found / named.sum()))
+    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points))
 
 
 def test_auprc_of_words():
-    # The marked token is the last of four; its word, 0.4 + 0.3, is the first of three.
-    assert measure(auprc, [0, 1, 0, 0], [0.4, 0.3, 0.5, 0.6]) == pytest.approx(1 / 4)
+    # The marked token is the last of four, so the curve falls to precision 0 and goes straight to 1/4 at recall 1; its
+    # word, 0.4 + 0.3, is the first of three.
+    assert measure(auprc, [0, 1, 0, 0], [0.4, 0.3, 0.5, 0.6]) == pytest.approx(1 / 8)
     assert measure(auprc, [0, 1, 0, 0], [0.4, 0.3, 0.5, 0.6], WORDS, [0, 0, 1, 2]) == 1.0
 
 
