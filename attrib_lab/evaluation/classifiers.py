@@ -92,7 +92,7 @@ class Classifier:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())  # a buffer may be a scalar
         config = {key: value for key, value in self.model.config.to_dict().items() if not key.startswith("_")}
         digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         digest.update(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())

@@ -175,10 +175,11 @@ def _as_string(value: Any, number: int, column: str) -> tuple[str, list[Span] | 
 
 def _rationale_spans(value: Any, word_places: list[Span] | None, number: int, column: str) -> list[Span] | None:
     """A rationale as spans of characters."""
-    if not value:
+    if value is None or value in ("", [], ()):
         return None
     if word_places is not None:
-        if len(value) != len(word_places) or any(one not in (0, 1) for one in value):
+        fits = isinstance(value, (list, tuple)) and len(value) == len(word_places)
+        if not fits or any(one not in (0, 1) for one in value):
             raise UserError(
                 f"row {number}: {column!r} must hold one 0 or 1 for each of the text's {len(word_places)} words."
             )

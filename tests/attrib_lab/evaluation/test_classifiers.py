@@ -51,6 +51,17 @@ def test_the_fingerprint_is_of_weights_configuration_and_tokenizer(classifier_fo
     assert load_classifier(other).fingerprint() != before
 
 
+def test_the_fingerprint_is_of_scalars_and_strided_weights_too(stock_folder):
+    classifier = load_classifier(stock_folder)
+    classifier.model.register_buffer("temperature", torch.tensor(1.0))
+    classifier.model.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
+    before = classifier.fingerprint()
+    classifier.model.turned = classifier.model.turned.contiguous()  # the same numbers
+    assert classifier.fingerprint() == before
+    classifier.model.temperature += 1
+    assert classifier.fingerprint() != before
+
+
 def test_folders_without_a_classifier(backbone_folder, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         load_classifier(tmp_path / "nowhere")

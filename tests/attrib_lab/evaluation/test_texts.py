@@ -99,6 +99,10 @@ def test_ids_alone():
         ({"text": 3}, {}, "row 0: 'text' holds int, not a text"),
         ({"text": None}, {}, "row 0: 'text' holds NoneType"),
         ({"text": ["a", "b"], "why": [1]}, {"rationale": "why"}, "one 0 or 1 for each of the text's 2 words"),
+        ({"text": ["a", "b"], "why": 1}, {"rationale": "why"}, "one 0 or 1 for each of the text's 2 words"),
+        ({"text": ["a", "b"], "why": 0}, {"rationale": "why"}, "one 0 or 1 for each of the text's 2 words"),
+        ({"text": ["a", "b"], "why": "10"}, {"rationale": "why"}, "one 0 or 1 for each of the text's 2 words"),
+        ({"text": "a b", "why": 0.5}, {"rationale": "why"}, "[start, end] pairs of characters"),
         ({"text": "a b", "why": [1, 0]}, {"rationale": "why"}, "[start, end] pairs of characters"),
     ],
 )
