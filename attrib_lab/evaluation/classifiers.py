@@ -18,6 +18,7 @@ from modeling_attrib.pipeline_attrib import token_limit
 
 from ..bundles import load_trained_model
 from ..errors import UserError, first_line
+from .probing import check_choice
 from .texts import EncodedText
 
 
@@ -103,7 +104,8 @@ def load_classifier(folder: Path) -> Classifier:
     """Read a model folder: what `train.py` left, or any sequence classifier of transformers (whose code is its own).
 
     Raises:
-        UserError: for a folder without a complete classifier and its tokenizer.
+        UserError: for a folder without a complete classifier and its tokenizer, or one that does not choose one of its
+            labels.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -113,6 +115,7 @@ def load_classifier(folder: Path) -> Classifier:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind is None or kind == AttribConfig.model_type:
         trained = load_trained_model(folder)
+        check_choice(trained.model.config)
         return Classifier(trained.model, trained.tokenizer, explains=True)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -125,6 +128,7 @@ def load_classifier(folder: Path) -> Classifier:
         raise UserError(
             f"{folder}: the weights do not fit a classifier: missing keys ({min(loading['missing_keys'])})."
         )
+    check_choice(model.config)
     if getattr(model.config, "pad_token_id", None) is None:  # decoders look for it to find a text's last token
         model.config.pad_token_id = tokenizer.pad_token_id
     return Classifier(model.eval(), tokenizer, explains=False)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import UserError
 
@@ -143,6 +143,18 @@ def _advance(measurement: Measurement, logits: np.ndarray | None) -> list[Varian
         return reason
 
 
+def check_choice(config: PretrainedConfig) -> None:
+    """Refuse a head whose outputs have no softmax: one that chooses several labels, or predicts numbers.
+
+    Raises:
+        UserError: for a model without two labels to choose one from.
+    """
+    other = config.problem_type in ("multi_label_classification", "regression")
+    if other or config.num_labels < 2:
+        what = f"problem_type is {config.problem_type!r}" if other else f"num_labels is {config.num_labels}"
+        raise UserError(f"the evaluation needs a model that chooses one of two or more labels; here {what}.")
+
+
 def classifier_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Logits:
     """From variants to the logits of a sequence classifier, ours (which explains nothing meanwhile) or any other.
 
@@ -150,11 +162,10 @@ def classifier_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         A function from a batch of variants to logits (variants, labels), float64, on the CPU.
 
     Raises:
-        UserError: for a model without two labels to choose from.
+        UserError: for a model that does not choose one label; see `check_choice`.
         ValueError: for a model in training mode, whose answers are random.
     """
-    if model.config.num_labels < 2 or model.config.problem_type == "multi_label_classification":
-        raise UserError("the evaluation needs a model that chooses one of two or more labels.")
+    check_choice(model.config)
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() first.")
     accepted = inspect.signature(model.forward).parameters

@@ -62,6 +62,17 @@ def test_the_fingerprint_is_of_scalars_and_strided_weights_too(stock_folder):
     assert classifier.fingerprint() != before
 
 
+@pytest.mark.parametrize("folder", ["classifier_folder", "stock_folder"])
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
+def test_heads_that_choose_no_single_label_are_refused(folder, problem, request, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(request.getfixturevalue(folder), other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"problem_type": problem}))
+    with pytest.raises(UserError, match=f"chooses one of two or more labels; here problem_type is '{problem}'"):
+        load_classifier(other)
+
+
 def test_folders_without_a_classifier(backbone_folder, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         load_classifier(tmp_path / "nowhere")
