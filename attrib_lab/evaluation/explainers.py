@@ -136,14 +136,23 @@ def _own_method(name: str, budget: int | None) -> Explain:
 
 
 def _plug_in(name: str) -> Explainer:
+    """The explainer `package.module:function`.
+
+    Its fingerprint covers the module's own file only: what that imports may change unseen, and is then measured
+    together with what was measured before.
+
+    Raises:
+        UserError: for a module that cannot be imported, or has no such function.
+    """
     module_name, _, attribute = name.partition(":")
     here = os.getcwd()
     if here not in sys.path:  # a script's path starts at its own folder, not at the user's
         sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module does on import
-        raise UserError(f"plug-in {name!r}: {module_name} cannot be imported: {first_line(error)}") from None
+    except (Exception, SystemExit) as error:  # whatever the user's module does on import
+        why = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
+        raise UserError(f"plug-in {name!r}: {module_name} cannot be imported: {why}") from None
     function = getattr(module, attribute, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -171,7 +180,7 @@ def explain_batch(
     try:
         with _seeded(seed, [explainer.name, *(text.key for text in texts)]):
             return _explain_together(explainer, classifier, texts, targets)
-    except Exception as error:  # a method, above all a plug-in, may raise anything
+    except (Exception, SystemExit) as error:  # a method, above all a plug-in, may raise anything
         if len(texts) == 1:
             return [Explanation(None, f"raised {type(error).__name__}: {_shortened(first_line(error))}")]
     return [explain_batch(explainer, classifier, [text], [target], seed)[0] for text, target in zip(texts, targets)]

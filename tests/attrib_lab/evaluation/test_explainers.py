@@ -83,6 +83,15 @@ def test_broken_plug_in_module(classifier, plug_in):
         plug_in("1 / 0", classifier)
 
 
+@pytest.mark.parametrize("call", ["sys.exit()", "sys.exit(3)", "raise SystemExit('usage: ...')"])
+def test_a_plug_in_that_ends_the_program(classifier, plug_in, texts, call):
+    with pytest.raises(UserError, match="plug-in 'plugged:explain': plugged cannot be imported: it ends the program"):
+        plug_in(f"import sys\n{call}", classifier)
+    explainer = plug_in(f"import sys\ndef explain(model, batch): {call}", classifier)
+    (found,) = explain_batch(explainer, classifier, texts[:1], [0], seed=0)
+    assert found.reason.startswith("raised SystemExit: ")
+
+
 def test_stock_model_says_what_it_can_do(stock_folder, texts, plug_in):
     stock = load_classifier(stock_folder)
     for names in ("lrp", "cheap"):
