@@ -14,6 +14,7 @@ from .vectors import TRAINED_SHARE, ConceptVectors, concept_vectors, random_vect
 FEWEST_SENTENCES = 10
 FEWEST_TEXTS = 10  # to speak of a share of them
 SIGNIFICANCE = 0.05
+MOST_OVERLAP = 0.5  # of two random concepts' sentences, before a result warns of it
 OVERLAP = (1 - TRAINED_SHARE) / TRAINED_SHARE
 
 
@@ -61,6 +62,8 @@ class ConceptResult:
         accuracy: balanced accuracy of its vectors on tokens of sentences that they have not seen.
         random_accuracies: the same of each random concept's vector, 0.5 in expectation.
         effects: one for each class.
+        random_overlap: mean share of a random concept's sentences that another random concept has too; the test against
+            random concepts takes it for 0.
     """
 
     name: str
@@ -68,6 +71,7 @@ class ConceptResult:
     accuracy: float
     random_accuracies: tuple[float, ...]
     effects: tuple[ClassEffect, ...]
+    random_overlap: float
 
     @property
     def known(self) -> bool:
@@ -77,6 +81,16 @@ class ConceptResult:
         and those point to some class.
         """
         return self.accuracy > float(np.quantile(self.random_accuracies, 1 - SIGNIFICANCE))
+
+    @property
+    def warning(self) -> str:
+        """What weakens the test against random concepts, or an empty string."""
+        if self.random_overlap <= MOST_OVERLAP:
+            return ""
+        return (
+            f"two random concepts share {self.random_overlap:.0%} of their sentences on average, so that p (random) "
+            "may be too small; give four times as many random sentences as the concept has."
+        )
 
     def significant(self, effect: ClassEffect) -> bool:
         """Whether the concept is known and both of the effect's tests reject at 5 %."""
@@ -137,6 +151,7 @@ def analyse_concepts(
             accuracy=float(found.accuracies.mean()),
             random_accuracies=tuple(by_size[len(concepts[name])].accuracies.tolist()),
             effects=_effects(own_scores[name], random_scores[len(concepts[name])], labels),
+            random_overlap=2 * len(concepts[name]) / len(pool),  # either draws as many, in any order
         )
         for name, found in fitted.items()
     ]

@@ -44,7 +44,7 @@ def write_report(results: list[ConceptResult], settings: dict[str, Any], folder:
 
 
 def format_table(results: list[ConceptResult]) -> str:
-    """Markdown: a row for each concept and class."""
+    """Markdown: a row for each concept and class, and a line below for each warning."""
     lines = [
         "| concept | accuracy | class | value | 95 % | random | p (0.5) | p (random) | |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -63,7 +63,8 @@ def format_table(results: list[ConceptResult]) -> str:
                 verdict(result, effect),
             ]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    warnings = [f"{escape_markdown(result.name)}: {result.warning}" for result in results if result.warning]
+    return "\n\n".join(["\n".join(lines), *warnings])
 
 
 def verdict(result: ConceptResult, effect: ClassEffect) -> str:
@@ -82,7 +83,7 @@ def _as_dict(result: ConceptResult) -> dict[str, Any]:
         {"value": effect.value, "interval": effect.interval, "significant": result.significant(effect)} | asdict(effect)
         for effect in result.effects
     ]
-    return asdict(result) | {"known": result.known, "effects": effects}
+    return asdict(result) | {"known": result.known, "effects": effects, "warning": result.warning}
 
 
 def draw_effects(results: list[ConceptResult], path: Path) -> None:

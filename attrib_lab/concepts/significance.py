@@ -24,8 +24,9 @@ def t_test_random(values: np.ndarray, random_values: np.ndarray, overlap: float 
     """P-value, two-sided, of Welch's t-test of `values`, (vectors,), against those of random concepts, (vectors,).
 
     Args:
-        overlap: unseen/trained sentences of the concept's splits. Every random vector has sentences of its own, so
-            that theirs are independent.
+        overlap: unseen/trained sentences of the concept's splits. Random vectors are taken as independent, although
+            they draw their sentences from one pool: two of them share 2 · sentences / pool of theirs on average. Where
+            that is much, the spread of their mean is larger than it is taken to be, and p too small.
     """
     own, freedom = _variance_of_mean(values, overlap)
     theirs, their_freedom = _variance_of_mean(random_values, 0.0)

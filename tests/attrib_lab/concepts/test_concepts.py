@@ -19,9 +19,9 @@ RANDOM = write_sentences(80, 0.1, seed=12)
 PLANTED = write_sentences(20, 0.7, seed=13)
 
 
-def analyse(concepts, **options):
+def analyse(concepts, random=RANDOM, **options):
     reader = LayerReader(build_model(), build_tokenizer(), 1)
-    return analyse_concepts(reader, concepts, RANDOM, TEXTS, **{"vectors": 20, "seed": 0} | options)
+    return analyse_concepts(reader, concepts, random, TEXTS, **{"vectors": 20, "seed": 0} | options)
 
 
 def test_a_planted_concept_is_found():
@@ -61,7 +61,7 @@ def test_an_unknown_concept_has_no_significant_effect():
     """Its values may all agree: a direction that means nothing points to some class too."""
     effect = ClassEffect("yes", 0.1, values=(1.0, 1.0), random_values=(0.1, 0.2), p_half=0.0, p_random=0.0)
     chance = tuple(np.linspace(0.4, 0.6, 21))
-    unknown, known = (ConceptResult("x", 20, accuracy, chance, (effect,)) for accuracy in (0.58, 0.595))
+    unknown, known = (ConceptResult("x", 20, accuracy, chance, (effect,), 0.1) for accuracy in (0.58, 0.595))
     assert (unknown.known, unknown.significant(effect)) == (False, False)  # 0.59 is the 95 % quantile
     assert (known.known, known.significant(effect)) == (True, True)
     assert "| 0.58 (chance) |" in format_table([unknown])
@@ -83,6 +83,16 @@ def test_a_concepts_own_sentences_are_not_random_ones():
     """With 80 random sentences of which 50 are the concept's, 30 are left, and 100 are needed."""
     with pytest.raises(UserError, match="so 100 random ones that are not a concept's are needed; there are 30"):
         analyse({"planted": RANDOM[:50]})
+
+
+def test_random_concepts_that_share_most_sentences_are_warned_of():
+    """Of 80 random sentences, two draws of 2 · 20 share half on average, which passes; of 40 they are the same."""
+    (result,) = analyse({"planted": PLANTED}, vectors=2)
+    assert (result.random_overlap, result.warning) == (0.5, "")
+    (result,) = analyse({"planted": PLANTED}, vectors=2, random=RANDOM[:40])
+    assert result.random_overlap == 1.0
+    assert "two random concepts share 100% of their sentences" in result.warning
+    assert format_table([result]).splitlines()[-1].startswith("planted: two random concepts")
 
 
 # The command ------------------------------------------------------------------------------------------------
@@ -126,6 +136,7 @@ def test_the_command_writes_table_figures_and_picture(folder, capsys):
     content = json.loads((out / "concepts.json").read_text())
     assert content["settings"] == {"layer": 1, "texts": 120, "random_sentences": 80, "vectors": 20, "seed": 0}
     planted = content["concepts"][0]
+    assert (planted["random_overlap"], planted["warning"]) == (0.5, "")
     assert (planted["name"], planted["sentences"]) == ("planted", 20)
     assert [effect["label"] for effect in planted["effects"]] == ["no", "yes"]
     assert [effect["significant"] for effect in planted["effects"]] == [True, True]
