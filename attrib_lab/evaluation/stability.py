@@ -18,7 +18,7 @@ Explain = Callable[[list[tuple[str, ...]], int], list[tuple[EncodedText, np.ndar
 _SYNONYMS = (
     ("film", "movie"), ("films", "movies"), ("begins", "starts"), ("big", "large"), ("quickly", "rapidly"),
     ("maybe", "perhaps"), ("often", "frequently"), ("almost", "nearly"), ("entire", "whole"), ("kids", "children"),
-    ("tv", "television"), ("photo", "photograph"), ("toward", "towards"), ("among", "amongst"), ("while", "whilst"),
+    ("tv", "television"), ("photo", "photograph"), ("toward", "towards"), ("among", "amongst"),
 )  # fmt: skip
 _OTHER_WORD = {word: other for pair in _SYNONYMS for word, other in (pair, pair[::-1])}
 _SYNONYM = re.compile(rf"\b({'|'.join(_OTHER_WORD)})\b", re.IGNORECASE)
@@ -75,7 +75,7 @@ def stability(text: EncodedText, scores: np.ndarray, target: int, removal: Remov
         explain: the explainer itself; see `Explain`.
 
     Raises:
-        NotMeasurable: where no edit changes the text, or scores are not finite or all the same.
+        NotMeasurable: where no edit changes the text, or the text's own scores are not finite or all the same.
     """
     yield from ()
     sources = {tuple(edit(part) for part in text.source) for edit in EDITS} - {text.source}
@@ -93,13 +93,17 @@ def stability(text: EncodedText, scores: np.ndarray, target: int, removal: Remov
 
 
 def rank_distance(before: list[float], after: list[float]) -> float:
-    """1 − Spearman's correlation, 0 to 2; NaN for fewer than three words, or scores all the same or not finite.
+    """1 − Spearman's correlation, 0 to 2; NaN for fewer than three words, or scores that are not finite.
 
-    Two words can only agree or not: that says nothing of an explanation.
+    Two words can only agree or not: that says nothing of an explanation. Scores that are all the same before the edit
+    have no order to lose: NaN. Where they have one and are all the same after it, nothing is left of it: 1, which is no
+    correlation, although Spearman's is not defined there.
     """
-    if len(before) < 3 or len(set(before)) < 2 or len(set(after)) < 2:
+    if len(before) < 3 or len(set(before)) < 2 or not np.isfinite([*before, *after]).all():
         return float("nan")
-    return float(1 - spearmanr(before, after).statistic)  # NaN where a score is
+    if len(set(after)) < 2:
+        return 1.0
+    return float(1 - spearmanr(before, after).statistic)
 
 
 def _word_scores(text: EncodedText, scores: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from attrib_lab.evaluation.examples import measure_pairs
 
 _DESCRIPTION = """
 Stability: 1 - Spearman's correlation between the scores of the same words before and after an edit that keeps the
-meaning. Lower is better.
+meaning; 1 where all scores are the same after it. Lower is better.
 """
 
 _CITATION = r"""

@@ -57,8 +57,24 @@ def test_the_distance_by_hand():
     assert rank_distance([0.9, 0.1, 0.5], [0.8, 0.3, 0.2]) == pytest.approx(0.5)
     assert rank_distance([1, 2, 3], [10, 20, 30]) == pytest.approx(0)
     assert rank_distance([1, 2, 3], [3, 2, 1]) == pytest.approx(2)
-    for before, after in (([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3]), ([1, 2, math.nan], [1, 2, 3])):
+    for before, after in (
+        ([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3]), ([1, 1, 1], [1, 1, 1]), ([1, 2, math.nan], [1, 2, 3]),
+        ([1, 2, 3], [math.nan] * 3), ([1, 2, 3], [math.inf] * 3), ([1, 2], [1, 1]),
+    ):  # fmt: skip
         assert math.isnan(rank_distance(before, after))
+
+
+def test_an_order_that_is_lost_is_as_far_as_one_that_has_nothing_to_do_with_it():
+    assert rank_distance([1, 2, 3], [5, 5, 5]) == 1.0
+    assert rank_distance([1, 2, 3, 4], [2, 4, 1, 3]) == pytest.approx(1.0)  # Spearman's correlation is 0
+
+
+def test_an_edit_after_which_all_scores_are_the_same_counts(monkeypatch):
+    """Of two edits one keeps the order and one loses it: (0 + 1) / 2."""
+    edits = (lambda text: text.replace("b", "e"), lambda text: text.replace("c", "e"))
+    monkeypatch.setattr(stability_module, "EDITS", edits)
+    result = measure(lambda text: [1.0] * 4 if "c" not in words_of(text) else list(range(4)))
+    assert result.value == pytest.approx(0.5)
 
 
 def test_an_explanation_that_belongs_to_the_words_is_stable(one_edit):
@@ -120,6 +136,7 @@ def test_edits_keep_the_meaning():
     assert swap_synonyms("A Film, often big. FILMS!") == "A Movie, frequently large. MOVIES!"
     assert swap_synonyms(swap_synonyms("the whole film")) == "the whole film"
     assert swap_synonyms("filmic") == "filmic"
+    assert swap_synonyms("It took a while.") == "It took a while."  # a noun here, so "whilst" would be no English
     assert swap_contractions("I do n't, you don't, he isn’t") == "I do not, you do not, he is not"
     assert swap_contractions("Do not; they were not") == "Don't; they weren't"
     assert swap_contractions("can't won't nothing") == "can't won't nothing"
