@@ -8,7 +8,7 @@ from attrib_lab.evaluation.examples import measure_ids
 
 _DESCRIPTION = """
 AOPC: area over the perturbation curve. Tokens are deleted by descending score; the mean drop of the predicted label's
-probability at tenths 0.1 ... 1. Higher is better.
+probability at tenths 0.1 ... 1. Samek et al. divide the same sum by 11, as they count 0 too. Higher is better.
 """
 
 _CITATION = r"""

@@ -116,6 +116,16 @@ def test_stability():
     }
 
 
+def test_aopc_is_the_papers_times_eleven_tenths_and_says_so():
+    """Equation 12: the sum of the drops from k = 0, the whole text, to L, divided by L + 1."""
+    result = load("aopc").compute(
+        predictions=[[0.0, 2.0, 1.0, -1.0]], references=[ids("[CLS] a b [SEP]")], model=MODEL, tokenizer=TOKENIZER
+    )
+    drops = [0.0] + [p(3) - p(1)] * 5 + [p(3) - p(0)] * 5
+    assert result["aopc"] == pytest.approx(1.1 * sum(drops) / len(drops))
+    assert "divide the same sum by 11" in load("aopc").description
+
+
 def test_padding_labels_and_texts_that_cannot_be_measured():
     # Left and right padding; the second text has label 0, the third nothing to rank.
     rows = [ids("[PAD] [CLS] a b [SEP] [PAD]"), ids("[CLS] a b [SEP] [PAD] [PAD]"), ids("[CLS] a [SEP]")]
