@@ -151,7 +151,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         if not error <= (1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2):  # NaN too
             raise ValueError(
                 f"{type(self.backbone).__name__}: the rules of attribution_method="
-                f"{self.config.attribution_method!r} leave {error:.0%} of the logit unaccounted for here, so some part "
+                f"{self.config.attribution_method!r} leave {error:.1%} of the logit unaccounted for here, so some part "
                 "of this backbone has no propagation rule. Choose another attribution_method, e.g. 'gradient_x_input'."
             )
 

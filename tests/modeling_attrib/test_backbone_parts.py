@@ -45,6 +45,12 @@ def test_a_backbone_that_lrp_would_misread_is_refused(tmp_path, model, message):
         AttribForSequenceClassification.from_backbone(folder, num_labels=3)
 
 
+def test_a_small_rest_is_not_called_nothing(monkeypatch):
+    monkeypatch.setattr("modeling_attrib.modeling_attrib.conservation_error", lambda *arguments: 0.0042)
+    with pytest.raises(ValueError, match=r"leave 0\.4% of the logit unaccounted for"):
+        AttribForSequenceClassification.from_backbone(BERT, num_labels=3)
+
+
 def test_a_method_without_that_promise_takes_it(tmp_path):
     torch.manual_seed(0)
     folder = save(tmp_path, BloomModel(BLOOM))
