@@ -32,7 +32,7 @@ from modeling_attrib.pipeline_attrib import token_limit
 
 from .backbones import resolve_backbone
 from .errors import UserError, first_line
-from .plausibility import compare_methods, has_evidence
+from .evaluation.plausibility import compare_methods, has_evidence
 from .recipes import Recipe
 from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
 from .sources import Splits, load_splits

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from attrib_lab.plausibility import evidence_average_precision
+from attrib_lab.evaluation.plausibility import evidence_average_precision
 
 
 def words(*scores):

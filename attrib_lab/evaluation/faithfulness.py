@@ -1,0 +1,108 @@
+"""Faithfulness: what the model says once the tokens that an explanation names are gone, or alone.
+
+Every function here is a measurement (see `probing.py`) of one text:
+
+* text: the text; scores: (tokens,), signed, toward `target`; target: index of the explained, predicted label;
+  removal: what stands in place of what is removed.
+* It raises `NotMeasurable` for a text without two tokens or words to rank, and for scores that are not finite.
+
+p is the softmax probability, in float64.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+from .probing import Measured, Measurement
+from .removal import Removal, counts_at, rank_units
+from .texts import EncodedText
+
+
+FLIPPED = tuple(np.linspace(0.0, 1.0, 11).tolist())  # Ali et al. 2022
+TOP = (0.01, 0.05, 0.1, 0.2, 0.5)  # DeYoung et al. 2020
+TOP_20 = 0.2
+
+
+def comprehensiveness(
+    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, fractions: Sequence[float] = TOP
+) -> Measurement:
+    """p(target | text) − p(target | text without its top units), mean over fractions (DeYoung et al. 2020, ERASER).
+
+    The top is by signed score, and ceil(fraction · units) of them. The curve holds the difference at each fraction.
+    """
+    ranked = rank_units(text, scores, removal)
+    variants = [removal.without(text, ranked[:count]) for count in counts_at(fractions, len(ranked))]
+    probabilities = softmax((yield [text.variant, *variants]), axis=1)[:, target]
+    return _mean(probabilities[0] - probabilities[1:])
+
+
+def sufficiency(
+    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, fractions: Sequence[float] = TOP
+) -> Measurement:
+    """p(target | text) − p(target | its top units alone), mean over fractions (DeYoung et al. 2020, ERASER)."""
+    ranked = rank_units(text, scores, removal)
+    variants = [removal.without(text, ranked[count:]) for count in counts_at(fractions, len(ranked))]
+    probabilities = softmax((yield [text.variant, *variants]), axis=1)[:, target]
+    return _mean(probabilities[0] - probabilities[1:])
+
+
+def auac(
+    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, special_tokens: bool = True
+) -> Measurement:
+    """Area under the activation curve (Ali et al. 2022, section 5).
+
+    All tokens are [UNK] at first, [CLS] and [SEP] too; they are put back by descending signed score, and p of the
+    *true* class is recorded at fractions 0, 0.1 ... 1 (of `target` where the text has no gold label). The area is the
+    trapezoid rule's; the mean of areas is the area of the mean curve.
+
+    Args:
+        special_tokens: False leaves special tokens alone: they stand in every variant and are not ranked.
+    """
+    ranked = rank_units(text, scores, removal, special_tokens=special_tokens)
+    label = target if text.label is None else text.label
+    logits = yield [removal.without(text, ranked[count:]) for count in counts_at(FLIPPED, len(ranked))]
+    curve = softmax(logits, axis=1)[:, label]
+    return Measured(float(np.trapezoid(curve, FLIPPED)), tuple(curve.tolist()))
+
+
+def au_mse(
+    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, special_tokens: bool = True
+) -> Measurement:
+    """Area under the pruning curve of squared errors (Ali et al. 2022, section 5).
+
+    Tokens become [UNK] by ascending magnitude of their score, [CLS] and [SEP] too; recorded is
+    Σ_classes (logit₀ − logit_t)², logit₀ being the whole text's, at fractions 0, 0.1 ... 1. Trapezoid rule.
+
+    Args:
+        special_tokens: as in `auac`.
+    """
+    ranked = rank_units(text, scores, removal, special_tokens=special_tokens, ascending_magnitude=True)
+    logits = yield [removal.without(text, ranked[:count]) for count in counts_at(FLIPPED, len(ranked))]
+    curve = ((logits - logits[0]) ** 2).sum(axis=1)
+    return Measured(float(np.trapezoid(curve, FLIPPED)), tuple(curve.tolist()))
+
+
+def aopc(
+    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, fractions: Sequence[float] = FLIPPED[1:]
+) -> Measurement:
+    """Area over the perturbation curve: p(target | text) − p(target | text without its top units), mean over tenths.
+
+    Samek et al. 2017, eq. 12, at ten places so that long texts cost no more than short ones; the registry deletes
+    what is removed. Which tokens go first is all that tells explanations apart: at the end nothing is left.
+    """
+    return (yield from comprehensiveness(text, scores, target, removal, fractions=fractions))
+
+
+def log_odds(
+    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, fraction: float = TOP_20
+) -> Measurement:
+    """log p(target | text without its top units) − log p(target | text) (Shrikumar et al. 2017; 20 % by default)."""
+    ranked = rank_units(text, scores, removal)
+    (count,) = counts_at([fraction], len(ranked))
+    logs = log_softmax((yield [text.variant, removal.without(text, ranked[:count])]), axis=1)[:, target]
+    return Measured(float(logs[1] - logs[0]))
+
+
+def _mean(differences: np.ndarray) -> Measured:
+    return Measured(float(differences.mean()), tuple(differences.tolist()))

@@ -1,0 +1,70 @@
+"""The registry of metrics: name -> how it measures one text, and how to read its value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import UserError, nearest
+from .conservation import conservation_error
+from .faithfulness import FLIPPED, TOP, aopc, au_mse, auac, comprehensiveness, log_odds, sufficiency
+from .normalized_aopc import normalized_aopc
+from .plausibility import auprc, iou_f1, token_f1
+from .probing import Measurement
+from .soft_faithfulness import soft_comprehensiveness, soft_sufficiency
+
+
+@dataclass(frozen=True)
+class Metric:
+    """An entry of the registry.
+
+    Attributes:
+        measure: `(text, scores, target, removal, **options)` -> a measurement for `Probe.run`.
+        higher_is_better: the direction of better explanations.
+        paper: where it is defined.
+        cost: questions to the model per text, as a reader wants to know it beforehand.
+        removal: the kind of removal that its definition fixes, or None where it is the user's choice.
+        needs: "rationale" (skips texts without one), "explainer" (takes the option `explain`), or None.
+        fractions: where the points of its curve lie, if it has one.
+    """
+
+    name: str
+    measure: Callable[..., Measurement]
+    higher_is_better: bool
+    paper: str
+    cost: str
+    removal: str | None = None
+    needs: str | None = None
+    fractions: tuple[float, ...] = ()
+
+
+_ALI, _ERASER = "Ali et al. 2022, section 5", "DeYoung et al. 2020, section 4"
+_SOFT, _EDIN = "Zhao & Aletras 2023, mean rate fixed", "Edin et al. 2024"
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("auac", auac, True, _ALI, "11", removal="unk", fractions=FLIPPED),
+        Metric("au_mse", au_mse, False, _ALI, "11", removal="unk", fractions=FLIPPED),
+        Metric("comprehensiveness", comprehensiveness, True, _ERASER, "6", fractions=TOP),
+        Metric("sufficiency", sufficiency, False, _ERASER, "6", fractions=TOP),
+        Metric("aopc", aopc, True, "Samek et al. 2017, eq. 12", "11", removal="delete", fractions=FLIPPED[1:]),
+        Metric("log_odds", log_odds, False, "Shrikumar et al. 2017, section 4", "2"),
+        Metric("normalized_aopc", normalized_aopc, True, _EDIN, "tokens + 5 tokens² shared by all methods"),
+        Metric("soft_comprehensiveness", soft_comprehensiveness, True, _SOFT, "9"),
+        Metric("soft_sufficiency", soft_sufficiency, False, _SOFT, "9"),
+        Metric("auprc", auprc, True, _ERASER, "0", needs="rationale"),
+        Metric("token_f1", token_f1, True, _ERASER, "0", needs="rationale"),
+        Metric("iou_f1", iou_f1, True, _ERASER, "0", needs="rationale"),
+        Metric("conservation_error", conservation_error, False, "Ali et al. 2022, section 5", "1"),
+    )
+}
+
+
+def get_metric(name: str) -> Metric:
+    """The metric of this name.
+
+    Raises:
+        UserError: naming the metrics there are.
+    """
+    if name not in METRICS:
+        raise UserError(f"unknown metric {name!r}; there are: {', '.join(METRICS)}." + nearest(name, list(METRICS)))
+    return METRICS[name]

@@ -1,0 +1,158 @@
+"""Plausibility: how well an explanation agrees with what people, or the makers of a text, know to carry the label.
+
+`auprc`, `token_f1` and `iou_f1` are measurements of one text (see `probing.py`) that ask the model nothing: what counts
+is `text.rationale` and the scores. Units are those of `removal`: tokens, or words, of which a word is marked if one of
+its tokens is. They raise `NotMeasurable` where there is no rationale, and for what cannot be ranked (see `removal`).
+"""
+
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from sklearn.metrics import average_precision_score
+from tqdm import tqdm
+
+from modeling_attrib import AttribTextClassificationPipeline
+
+from .probing import Measured, Measurement, NotMeasurable
+from .removal import Removal, Unit, unit_scores, units_of
+from .texts import EncodedText
+
+
+def auprc(text: EncodedText, scores: np.ndarray, target: int, removal: Removal) -> Measurement:
+    """Area under the precision-recall curve of the scores against the rationale, as average precision.
+
+    DeYoung et al. 2020, section 4.1. A text of which every unit is marked is not measurable.
+    """
+    yield from ()
+    units, marked = _marked_units(text, removal)
+    sums = unit_scores(text, scores, units)
+    if marked.all():
+        raise NotMeasurable("everything is rationale")
+    return Measured(float(average_precision_score(marked, sums)))
+
+
+def token_f1(
+    text: EncodedText,
+    scores: np.ndarray,
+    target: int,
+    removal: Removal,
+    *,
+    share: float | None = None,
+    threshold: float | None = None,
+) -> Measurement:
+    """F1 of the chosen units against the rationale (DeYoung et al. 2020, section 4.1).
+
+    Args:
+        share: choose the max(1, round(share · units)) units of the highest scores, the first of equal ones; take the
+            data's mean share of marked tokens (`mean_rationale_share`), as is usual.
+        threshold: choose the units with at least this score instead, as for methods that learnt one.
+    """
+    yield from ()
+    units, marked = _marked_units(text, removal)
+    chosen = _choose(unit_scores(text, scores, units), share, threshold)
+    return Measured(_f1((chosen & marked).sum(), chosen.sum(), marked.sum()))
+
+
+def iou_f1(
+    text: EncodedText,
+    scores: np.ndarray,
+    target: int,
+    removal: Removal,
+    *,
+    share: float | None = None,
+    threshold: float | None = None,
+) -> Measurement:
+    """F1 over spans: runs of chosen units that match a run of the rationale (DeYoung et al. 2020, section 4.1).
+
+    Two runs match if their intersection holds at least half of the units of their union.
+
+    Args:
+        share, threshold: as in `token_f1`.
+    """
+    yield from ()
+    units, marked = _marked_units(text, removal)
+    chosen = _runs(_choose(unit_scores(text, scores, units), share, threshold), units)
+    human = _runs(marked, units)
+    matched = sum(any(2 * len(run & other) >= len(run | other) for other in human) for run in chosen)
+    return Measured(_f1(matched, len(chosen), len(human)))
+
+
+def _marked_units(text: EncodedText, removal: Removal) -> tuple[list[Unit], np.ndarray]:
+    if text.rationale is None or not any(text.rationale):
+        raise NotMeasurable("no rationale")
+    units = units_of(text, removal)
+    return units, np.array([any(text.rationale[position] for position in unit) for unit in units])
+
+
+def _choose(scores: np.ndarray, share: float | None, threshold: float | None) -> np.ndarray:
+    if (share is None) == (threshold is None):
+        raise ValueError("give either a share or a threshold: which tokens does the explanation name?")
+    if threshold is not None:
+        return scores >= threshold
+    chosen = np.zeros(len(scores), dtype=bool)
+    chosen[np.argsort(-scores, kind="stable")[: max(1, round(share * len(scores)))]] = True
+    return chosen
+
+
+def _runs(flags: np.ndarray, units: list[Unit]) -> list[set[int]]:
+    """Runs of flagged units that follow one another without a special token between, as sets of unit numbers."""
+    runs: list[set[int]] = []
+    for number in np.flatnonzero(flags).tolist():
+        follows = runs and number - 1 in runs[-1] and units[number][0] == units[number - 1][-1] + 1
+        if follows:
+            runs[-1].add(number)
+        else:
+            runs.append({number})
+    return runs
+
+
+def _f1(matched: int, chosen: int, marked: int) -> float:
+    """Harmonic mean of matched/chosen and matched/marked; 0 where nothing matches."""
+    return float(2 * matched / (chosen + marked)) if matched else 0.0
+
+
+def evidence_average_precision(attributions: list[dict[str, Any]], evidence: list[list[int]]) -> float:
+    """Average precision of word scores against known evidence, for one text.
+
+    Args:
+        attributions: the pipeline's word entries.
+        evidence: character spans [start, end); a word is evidence if it overlaps one.
+
+    Returns:
+        0 to 1; NaN where no word, or every word, is evidence (nothing can be ranked).
+    """
+    relevant = [any(a["start"] < end and start < a["end"] for start, end in evidence) for a in attributions]
+    if not any(relevant) or all(relevant):
+        return float("nan")
+    return float(average_precision_score(relevant, [a["score"] for a in attributions]))
+
+
+def has_evidence(rows: Dataset) -> bool:
+    """Whether rows carry known evidence: a column `evidence` of [start, end] pairs."""
+    if "evidence" not in rows.column_names or not len(rows):
+        return False
+    spans = rows[0]["evidence"]
+    return isinstance(spans, list) and all(
+        isinstance(span, list) and len(span) == 2 and all(isinstance(place, int) for place in span) for span in spans
+    )
+
+
+def compare_methods(
+    pipe: AttribTextClassificationPipeline, rows: Dataset, text: str, label: str, methods: list[str]
+) -> dict[str, float]:
+    """Mean average precision per method over rows with `evidence` spans; the true label is explained.
+
+    The true label, not the predicted one: the evidence is what carries it.
+    """
+    names = pipe.model.config.id2label
+    precisions: dict[str, list[float]] = {method: [] for method in methods}
+    for index, name in tqdm(names.items(), desc="grading explanations", leave=False):
+        texts = [row for row in rows if row[label] == index]
+        for method in methods if texts else []:
+            results = pipe([row[text] for row in texts], method=method, target=name, batch_size=16)
+            precisions[method] += [
+                evidence_average_precision(result["attributions"], row["evidence"])
+                for row, result in zip(texts, results)
+            ]
+    return {method: float(np.nanmean(values)) for method, values in precisions.items()}

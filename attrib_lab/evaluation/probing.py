@@ -1,0 +1,205 @@
+"""Runs measurements against a model: many at a time, each different question asked once, in padded batches.
+
+A measurement is a generator. It yields lists of variants of its text, is sent their logits, and returns what it
+measured; so a metric that asks once and one that searches look alike, and know nothing of batches.
+"""
+
+import inspect
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..errors import UserError
+
+
+# How many batches of questions are gathered before any is answered: sorted by length, they hardly need padding.
+_BATCHES_AHEAD = 256
+
+
+class Variant(NamedTuple):
+    """A changed text.
+
+    Attributes:
+        ids: token ids, without padding.
+        types: token type ids; empty where all are 0.
+        keep: rate in [0, 1] at which the entries of each token's embedding are kept; empty where all are.
+        seed: of the random numbers that decide which.
+    """
+
+    ids: tuple[int, ...]
+    types: tuple[int, ...] = ()
+    keep: tuple[float, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a metric found for one text: its value, and its curve over the metric's fractions if it has one."""
+
+    value: float
+    curve: tuple[float, ...] = ()
+
+
+class NotMeasurable(Exception):  # noqa: N818 (an outcome, not an error)
+    """Why a metric says nothing about one text; the message names the reason alone, so that texts can be counted."""
+
+
+Measurement = Generator[list[Variant], np.ndarray, Measured]
+Logits = Callable[[list[Variant]], np.ndarray]
+
+
+class Probe:
+    """Answers the questions of measurements.
+
+    Args:
+        logits: from a batch of variants to their logits (variants, labels); see `classifier_logits`.
+        batch_tokens: most tokens in a batch, padding included (a longer variant is a batch of its own).
+        cached: how many answers to keep within a run.
+    """
+
+    def __init__(self, logits: Logits, batch_tokens: int = 4096, cached: int = 100_000) -> None:
+        self.logits = logits
+        self.batch_tokens = batch_tokens
+        self.cached = cached
+
+    def run(self, measurements: Iterable[Measurement], progress: bool = True) -> list[Measured | NotMeasurable]:
+        """Run measurements to their ends.
+
+        Those of one text should stand together: what they ask is then answered together, and once. Nothing is kept
+        from one run to the next, so that equal runs give equal results to the last bit.
+
+        Returns:
+            In the order given, what each found or why it found nothing; where the model answers with NaN or infinity
+            nothing is found.
+        """
+        results: dict[int, Measured | NotMeasurable] = {}
+        answers: dict[Variant, np.ndarray] = {}
+        arriving = enumerate(measurements)
+        open_ones: list[tuple[int, Measurement, list[Variant]]] = []
+        total = len(measurements) if isinstance(measurements, Sequence) else None
+        with tqdm(total=total, desc="measuring", unit="measurement", disable=not progress) as bar:
+            while True:
+                asked = sum(len(variant.ids) for _, _, variants in open_ones for variant in variants)
+                while asked < _BATCHES_AHEAD * self.batch_tokens and (entry := next(arriving, None)):
+                    number, measurement = entry
+                    outcome = _advance(measurement, None)
+                    if isinstance(outcome, list):
+                        open_ones.append((number, measurement, outcome))
+                        asked += sum(len(variant.ids) for variant in outcome)
+                    else:
+                        results[number] = outcome
+                        bar.update()
+                if not open_ones:
+                    return [results[number] for number in range(len(results))]
+                self._answer(open_ones, answers)
+                still_open = []
+                for number, measurement, variants in open_ones:
+                    logits = np.stack([answers[variant] for variant in variants])
+                    outcome = _advance(measurement, logits)
+                    if isinstance(outcome, list):
+                        still_open.append((number, measurement, outcome))
+                    else:
+                        results[number] = outcome
+                        bar.update()
+                open_ones = still_open
+                for variant in list(answers)[: max(0, len(answers) - self.cached)]:
+                    del answers[variant]
+
+    def _answer(self, open_ones: list[tuple[int, Measurement, list[Variant]]], answers: dict) -> None:
+        """Add to `answers` what was asked and is not there yet."""
+        asked = dict.fromkeys(variant for _, _, variants in open_ones for variant in variants)
+        new = sorted((variant for variant in asked if variant not in answers), key=lambda v: (bool(v.keep), len(v.ids)))
+        for batch in self._batches(new):
+            answers.update(zip(batch, self.logits(batch)))
+
+    def _batches(self, variants: list[Variant]) -> Iterator[list[Variant]]:
+        """Neighbours in a list that is sorted by length, so that few of a batch's tokens are padding."""
+        batch: list[Variant] = []
+        for variant in variants:
+            full = (len(batch) + 1) * len(variant.ids) > self.batch_tokens
+            if batch and (full or bool(variant.keep) != bool(batch[0].keep)):
+                yield batch
+                batch = []
+            batch.append(variant)
+        if batch:
+            yield batch
+
+
+def _advance(measurement: Measurement, logits: np.ndarray | None) -> list[Variant] | Measured | NotMeasurable:
+    """The next question of a measurement, or its end."""
+    if logits is not None and not np.isfinite(logits).all():
+        measurement.close()
+        return NotMeasurable("the model answers with NaN or infinity")
+    try:
+        return measurement.send(logits)
+    except StopIteration as end:
+        return end.value
+    except NotMeasurable as reason:
+        return reason
+
+
+def classifier_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Logits:
+    """From variants to the logits of a sequence classifier, ours (which explains nothing meanwhile) or any other.
+
+    Returns:
+        A function from a batch of variants to logits (variants, labels), float64, on the CPU.
+
+    Raises:
+        UserError: for a model without two labels to choose from.
+        ValueError: for a model in training mode, whose answers are random.
+    """
+    if model.config.num_labels < 2 or model.config.problem_type == "multi_label_classification":
+        raise UserError("the evaluation needs a model that chooses one of two or more labels.")
+    if model.training:
+        raise ValueError("the model is in training mode: call model.eval() first.")
+    accepted = inspect.signature(model.forward).parameters
+    extra = {"output_attributions": False} if "output_attributions" in accepted else {}
+    padding = next((i for i in (model.config.pad_token_id, tokenizer.pad_token_id) if i is not None), 0)
+
+    def logits(variants: list[Variant]) -> np.ndarray:
+        shape = (len(variants), max(len(variant.ids) for variant in variants))
+        inputs = {"input_ids": np.full(shape, padding), "attention_mask": np.zeros(shape, dtype=np.int64)}
+        if any(variant.types for variant in variants) and "token_type_ids" in accepted:
+            inputs["token_type_ids"] = np.zeros(shape, dtype=np.int64)
+        for row, variant in enumerate(variants):
+            inputs["input_ids"][row, : len(variant.ids)] = variant.ids
+            inputs["attention_mask"][row, : len(variant.ids)] = 1
+            if variant.types:
+                inputs["token_type_ids"][row, : len(variant.ids)] = variant.types
+        tensors = {name: torch.from_numpy(values).to(model.device) for name, values in inputs.items()}
+        with torch.inference_mode(), _thinned_embeddings(model, variants):
+            return model(**tensors, **extra).logits.double().cpu().numpy()
+
+    return logits
+
+
+@contextmanager
+def _thinned_embeddings(model: PreTrainedModel, variants: list[Variant]) -> Iterator[None]:
+    """Within: each entry of a word embedding stays with its token's rate, and is 0 otherwise.
+
+    A hook on the embedding module and not `inputs_embeds`, for which some models count other positions. The random
+    numbers belong to the variant alone, so that its answer does not depend on its batch.
+    """
+    if not any(variant.keep for variant in variants):
+        yield
+        return
+
+    def thin(module: torch.nn.Module, arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        kept = np.ones(output.shape, dtype=bool)
+        for row, variant in enumerate(variants):
+            if variant.keep:
+                drawn = np.random.default_rng(variant.seed).random((len(variant.ids), output.shape[-1]))
+                kept[row, : len(variant.ids)] = drawn < np.array(variant.keep)[:, None]
+        return output * torch.from_numpy(kept).to(output.device)
+
+    hook = model.get_input_embeddings().register_forward_hook(thin)
+    try:
+        yield
+    finally:
+        hook.remove()
