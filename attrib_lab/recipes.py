@@ -44,7 +44,7 @@ class DataSection:
     Attributes:
         train, validation, test: sources. Without a validation source a share of the training rows is held out.
         validation_fraction: that share.
-        text, text_pair, label: column names.
+        text, text_pair, label: column names. A text may be a list of words, which are joined by spaces.
         labels: label names in the order of their indices; otherwise taken from the data.
         train_rows, test_rows: use that many rows only, drawn with the seed.
         decontaminate: training rows that share a value of one of these columns with a test or validation row are
