@@ -19,6 +19,7 @@ from .backbone_parts import find_parts, is_causal
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
+from .expnet import build_expnet
 from .propagation_methods import conservation_error
 from .taps import Taps, check_states
 
@@ -85,6 +86,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
+        self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         self.post_init()
