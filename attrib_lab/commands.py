@@ -1,9 +1,15 @@
 """The command `attrib`: one subcommand for each thing that is done with a trained model."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
+from .concepts.command import run_analysis
 from .errors import run_command
+from .evaluation.evaluation import DEFAULT_METRICS, EvaluationOptions, evaluate_model
+from .evaluation.metrics import METRICS
+from .evaluation.removal import KINDS, UNITS
+from .evaluation.samples import Columns
 from .exporting import FORMATS, export_model, load_texts
 
 
@@ -33,11 +39,121 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_export)
 
 
+def _evaluate(arguments: argparse.Namespace) -> None:
+    columns = Columns(
+        text=arguments.text,
+        text_pair=arguments.text_pair,
+        label=arguments.label,
+        labels=tuple(name.strip() for name in arguments.labels.split(",")) if arguments.labels else (),
+        rationale=arguments.rationale,
+    )
+    names = [name.name for name in fields(EvaluationOptions) if name.name != "columns"]
+    options = EvaluationOptions(columns=columns, **{name: getattr(arguments, name) for name in names})
+    evaluate_model(arguments.model_dir, arguments.data, arguments.output, options)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    default = EvaluationOptions()
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure how faithful, plausible and costly explanation methods are, with intervals and tests",
+        description="Compare explanation methods on a model and a data set. A run that was killed goes on where it "
+        "was; a run with more methods or metrics measures only those.",
+        epilog="example: attrib evaluate outputs/demo --data newswire:200 --methods lrp,attention_last,random "
+        "--output evaluated",
+    )
+    parser.add_argument("model_dir", type=Path, help="what train.py left, or any sequence classifier's folder")
+    parser.add_argument("--data", required=True, help="CSV, JSON-lines or Parquet file, Hub id, or newswire:COUNT")
+    parser.add_argument("--output", required=True, type=Path, help="folder for tables, pictures and the run's state")
+    parser.add_argument(
+        "--methods",
+        default=default.methods,
+        help="names, cheap (own methods under three forward passes), all (with captum's), plug-ins "
+        "package.module:function, which take (model, batch) and return scores; separated by commas (%(default)s)",
+    )
+    parser.add_argument(
+        "--metrics",
+        help=f"names separated by commas ({','.join(DEFAULT_METRICS)}; with --rationale plausibility too); there are: "
+        + ", ".join(METRICS),
+    )
+    parser.add_argument("--limit", type=int, help="number of texts, drawn at random (all)")
+    parser.add_argument("--split", default=default.split, help="of a Hub data set (%(default)s)")
+    parser.add_argument("--text", default="text", help="column of the texts: strings or lists of words (%(default)s)")
+    parser.add_argument("--text-pair", help="column of each text's pair")
+    parser.add_argument("--label", default="auto", help="column of the labels, or none (label, if there is one)")
+    parser.add_argument("--labels", help="the data's names of the labels, in the order of the model's (the model's)")
+    parser.add_argument("--rationale", help="column of what people marked: a 0 or 1 per word, or [start, end) spans")
+    parser.add_argument(
+        "--removal",
+        choices=KINDS,
+        default=default.removal,
+        help="what stands for removed tokens, where the metric's definition does not say (%(default)s)",
+    )
+    parser.add_argument("--unit", choices=UNITS, default=default.unit, help="what is removed at once (%(default)s)")
+    parser.add_argument("--budget", type=int, help="samples of LIME and KernelSHAP, steps of integrated gradients")
+    parser.add_argument("--max-length", type=int, help="tokens read of each text (all that the model can read)")
+    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="texts at once (%(default)s)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="of texts drawn and of samples (%(default)s)")
+    parser.set_defaults(run=_evaluate)
+
+
+def _concepts(arguments: argparse.Namespace) -> None:
+    print(
+        run_analysis(
+            arguments.model_dir,
+            concepts=arguments.concept,
+            data=arguments.data,
+            output=arguments.output,
+            random=arguments.random,
+            column=arguments.text,
+            layer=arguments.layer,
+            limit=arguments.limit,
+            vectors=arguments.vectors,
+            seed=arguments.seed,
+        )
+    )
+
+
+def _add_concepts(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "concepts",
+        help="say which classes a concept, given by example sentences, speaks for and against",
+        description="Find concepts inside a trained model: attention-weighted concept activation vectors. A concept's "
+        "value for a class is the share of texts whose logit for that class rises with the concept; 0.5 is chance.",
+        epilog="example: attrib concepts outputs/ag_news --concept money=examples/concepts/money.txt "
+        "--random examples/concepts/everyday.txt --data test.parquet --output concepts",
+    )
+    parser.add_argument("model_dir", help="what train.py left")
+    parser.add_argument(
+        "--concept",
+        required=True,
+        action="append",
+        metavar="NAME=FILE",
+        help="a concept and its example sentences: .txt, one a line, or rows with a column --text; repeatable",
+    )
+    parser.add_argument("--data", required=True, help="file of texts that the model is asked about")
+    parser.add_argument(
+        "--random",
+        metavar="FILE",
+        help="sentences about anything, of the concepts' length and style: what tells the two apart is taken for the "
+        "concept (default: texts of --data that are not asked about)",
+    )
+    parser.add_argument("--text", default="text", help="the column that holds the texts of a file of rows")
+    parser.add_argument("--layer", type=int, help="0 is the first (default: the last)")
+    parser.add_argument("--limit", type=int, default=400, help="texts of --data to ask about, drawn with the seed")
+    parser.add_argument("--vectors", type=int, default=50, help="vectors per concept, and random concepts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", required=True, type=Path, help="folder for table, figures and picture")
+    parser.set_defaults(run=_concepts)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `attrib` and its subcommands."""
     parser = argparse.ArgumentParser(prog="attrib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_evaluate(commands)
     _add_export(commands)
+    _add_concepts(commands)
     return parser
 
 

@@ -148,10 +148,12 @@ def measure_loss(
         logits, scores, _ = run(inputs | {"attribution_target": target, "attribution_contrast": none})
         kept.append(bool(logits.argmax() == target))
         pair = torch.stack([scores[0].double(), full.attributions[0].double()])
-        if scores.shape[1] < 2:
-            continue  # one token correlates with nothing
+        if scores.shape[1] < 3:
+            continue  # two scores correlate by 1 or -1, whatever they are
         # A graph whose scores are all alike, or no numbers, has lost everything.
         correlations.append(float(torch.corrcoef(pair)[0, 1].nan_to_num(nan=0.0)))
+    if not correlations:
+        raise UserError("--data: no text has three tokens, so that nothing can be correlated.")
     return PrecisionLoss(
         labels_kept=sum(kept) / len(kept),
         correlation=sum(correlations) / len(correlations),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.onnx_attrib import weights_digest
 from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
@@ -57,27 +58,32 @@ def export_model(
     """
     if format not in FORMATS:
         raise UserError(f"--format is {' or '.join(FORMATS)}, not {format!r}.{nearest(format, list(FORMATS))}")
-    if Path(output).is_file():
-        raise UserError(f"--output {output} is a file: name a folder.")
     if precision not in PRECISIONS[format]:
         raise UserError(f"{format} is written in {' or '.join(PRECISIONS[format])}, not in {precision}.")
     if precision != "fp32" and not texts:
         raise UserError(f"--precision {precision} needs --data: real texts that show what it loses.")
+    if precision == "fp32" and texts:
+        raise UserError("--data measures what --precision int8 or bf16 loses; fp32 loses nothing.")
+    _refuse_mixture(Path(output), FORMATS[format])
     if format == "onnx":
         _require("onnx", "onnxscript", "onnxruntime")
     trained = load_trained_model(Path(model_dir))
     model = trained.model.eval()
     names = graph_inputs(model, trained.tokenizer.model_input_names)
     limit = token_limit(model, trained.tokenizer)
-    description = _describe(trained, names, precision)
+    description = _describe(trained, names, FORMATS[format], precision)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / FORMATS[format]
         exported = _in_bfloat16(model_dir) if precision == "bf16" else model
         program = _export(exported, names, limit)
-        run = _WRITERS[format](program, file, names, description)
-        difference = check_equal(run, model, names, limit) if precision == "fp32" else None
-        if precision == "int8":
-            run = _quantize(file, names)
+        try:
+            run = _WRITERS[format](program, file, names, description)
+            difference = check_equal(run, model, names, limit) if precision == "fp32" else None
+            run = _quantize(file, names) if precision == "int8" else run
+        except UserError:
+            raise
+        except Exception as error:  # whatever the format's own library says
+            raise UserError(f"the model cannot be written as {format}: {first_line(error)}") from error
         if precision != "fp32":
             loss = measure_loss(run, model, trained.tokenizer, names, texts, limit)
             description["precision_loss"] = loss.as_dict()
@@ -99,12 +105,24 @@ def _require(*packages: str) -> None:
         raise UserError(f"this needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
-def _describe(trained: TrainedModel, names: list[str], precision: str) -> dict[str, Any]:
+def _refuse_mixture(output: Path, file: str) -> None:
+    """One graph a folder: attrib.json describes one, and whoever opens the folder must not guess which."""
+    if output.is_file():
+        raise UserError(f"--output {output} is a file: name a folder.")
+    others = [name for name in FORMATS.values() if name != file and (output / name).exists()]
+    if others:
+        raise UserError(f"--output {output} already holds {others[0]}: choose another folder for {file}.")
+
+
+def _describe(trained: TrainedModel, names: list[str], file: str, precision: str) -> dict[str, Any]:
     config = trained.model.config
     return {
+        "file": file,
+        "weights": weights_digest(trained.model),
         "inputs": names,
         "outputs": list(OUTPUTS),
         "id2label": {str(index): name for index, name in config.id2label.items()},
+        "problem_type": config.problem_type,
         "attribution_method": config.attribution_method,
         "attribution_options": config.attribution_options,
         "max_tokens": token_limit(trained.model, trained.tokenizer),
@@ -142,9 +160,12 @@ def _onnx_run(file: Path, names: list[str]) -> Run:
 
 def _quantize(file: Path, names: list[str]) -> Run:
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    full = file.rename(file.with_suffix(".fp32"))
-    quantize_dynamic(full, file, per_channel=True, weight_type=QuantType.QInt8)
+    full, prepared = file.rename(file.with_suffix(".fp32")), file.with_suffix(".prepared")
+    # The backward pass reads each weight transposed: folded in, it becomes a weight with channels of its own.
+    quant_pre_process(full, prepared, skip_symbolic_shape=True)
+    quantize_dynamic(prepared, file, per_channel=True, weight_type=QuantType.QInt8)
     return _onnx_run(file, names)
 
 
@@ -156,14 +177,11 @@ def _write_pt2(program: torch.export.ExportedProgram, file: Path, names: list[st
 
 def _write_aoti(program: torch.export.ExportedProgram, file: Path, names: list[str], description: dict) -> Run:
     metadata = {key: json.dumps(value) for key, value in description.items()}
-    try:
-        torch._inductor.aoti_compile_and_package(
-            program,
-            package_path=str(file),
-            inductor_configs={"freezing": True, "aot_inductor.metadata": metadata},
-        )
-    except torch._inductor.exc.InductorError as error:
-        raise UserError(f"--format aoti needs a C++ compiler: {first_line(error)}") from None
+    torch._inductor.aoti_compile_and_package(
+        program,
+        package_path=str(file),
+        inductor_configs={"freezing": True, "aot_inductor.metadata": metadata},
+    )
     module = torch._inductor.aoti_load_package(str(file))
     return lambda inputs: module(*(inputs[name] for name in names))
 

@@ -26,12 +26,25 @@ RECIPE_FOLDER = Path(__file__).resolve().parent.parent / "configuration"
 
 @dataclass
 class ModelSection:
-    """What is trained. Keys beyond these are arguments of `AttribConfig`."""
+    """What is trained. Keys beyond these are arguments of `AttribConfig`.
 
-    backbone: str = "sentence-transformers/all-MiniLM-L6-v2"
+    Attributes:
+        backbone: Hub id or folder of a pretrained encoder; or, for an encoder with fresh weights, a mapping of
+            `model_type`, `tokenizer` (Hub id or folder of the encoder whose tokenizer and vocabulary it takes) and
+            arguments of that type's configuration.
+        max_length: longer texts are cut there, in tokens.
+        attn_implementation: the attention kernel; unset lets the backbone choose.
+    """
+
+    backbone: dict[str, Any] | str = "sentence-transformers/all-MiniLM-L6-v2"
     max_length: int = 128
     attn_implementation: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> str:
+        """Hub id or folder that the tokenizer comes from."""
+        return self.backbone if isinstance(self.backbone, str) else self.backbone["tokenizer"]
 
 
 @dataclass
@@ -48,7 +61,7 @@ class DataSection:
         labels: label names in the order of their indices; otherwise taken from the data.
         train_rows, test_rows: use that many rows only, drawn with the seed.
         decontaminate: training rows that share a value of one of these columns with a test or validation row are
-            dropped.
+            dropped; of texts, case, spaces and punctuation are not compared.
         explained_examples: how many test rows `explanations.html` shows.
     """
 
@@ -117,6 +130,8 @@ class Recipe:
         training: arguments of transformers' `TrainingArguments`. `bf16: auto` uses bfloat16 where the device
             computes in it, and says so.
         early_stopping_patience: stop after so many evaluations without a better validation accuracy.
+        masked_training: share of each training batch whose tokens are masked at random rates, 0 to 1: for models
+            that are to be graded by masking words (see `masked_training.py`).
     """
 
     output_dir: str
@@ -125,6 +140,7 @@ class Recipe:
     training: dict[str, Any]
     seed: int = 0
     early_stopping_patience: int | None = None
+    masked_training: float = 0.0
     explainer: ExplainerSection | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -135,7 +151,7 @@ class Recipe:
         return {**top, "model": model, "data": dict(vars(self.data)), **explainer}
 
 
-_TOP = ["output_dir", "seed", "early_stopping_patience", "model", "data", "training", "explainer"]
+_TOP = ["output_dir", "seed", "early_stopping_patience", "masked_training", "model", "data", "training", "explainer"]
 _MODEL = [f.name for f in fields(ModelSection) if f.name != "config"]
 _NOT_CHOSEN = ("backbone_config", "attribution_head", "kwargs", "return")  # the head comes with its own training
 _CONFIG = [name for name in AttribConfig.__init__.__annotations__ if name not in _NOT_CHOSEN] + ["problem_type"]
@@ -233,8 +249,12 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         data["labels"] = [str(name) for name in data["labels"]] if isinstance(data["labels"], list) else data["labels"]
     for section, cls in (("model", ModelSection), ("data", DataSection)):
         _check_types(content[section], cls, where)
+    _check_backbone(model.get("backbone", ModelSection.backbone), where)
     if not isinstance(content.get("seed", 0), int):
         raise UserError(f"{where}: seed is a whole number, not {content['seed']!r}.")
+    masked = content.get("masked_training", 0.0)
+    if isinstance(masked, bool) or not isinstance(masked, (int, float)) or not 0 <= masked <= 1:
+        raise UserError(f"{where}: masked_training is a share from 0 to 1, not {masked!r}.")
     if data.get("labels") and len(set(data["labels"])) < len(data["labels"]):
         raise UserError(f"{where}: data.labels names a label twice.")
     if not 0 < data.get("validation_fraction", 0.5) < 1:
@@ -243,6 +263,7 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         output_dir=str(content["output_dir"]),
         seed=content.get("seed", 0),
         early_stopping_patience=content.get("early_stopping_patience"),
+        masked_training=masked,
         model=ModelSection(
             **{k: v for k, v in model.items() if k in _MODEL}, config={k: v for k, v in model.items() if k in _CONFIG}
         ),
@@ -301,6 +322,16 @@ def _check_types(values: dict[str, Any], section: type, where: str) -> None:
         accepted, wanted = _KINDS[kind]
         if not isinstance(value, accepted) or isinstance(value, bool):
             raise UserError(f"{where}: {entry.name} is {wanted}, not {value!r}.")
+
+
+def _check_backbone(backbone: Any, where: str) -> None:
+    if isinstance(backbone, str):
+        return
+    if not isinstance(backbone, dict):
+        raise UserError(f"{where}: model.backbone is a name or a mapping, not {backbone!r}.")
+    for key in ("model_type", "tokenizer"):
+        if not isinstance(backbone.get(key), str):
+            raise UserError(f"{where}: model.backbone is a mapping, so it needs {key}: a word.")
 
 
 def _check_keys(mapping: dict[str, Any], known: list[str], where: str) -> None:

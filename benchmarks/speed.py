@@ -89,7 +89,9 @@ def run_worker(python: Path, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         log.seek(0)
         last = next((line.strip() for line in reversed(log.readlines()) if line.strip()), "no message")
     for texts, tokens, name in sorted(owed):
-        reason = f"its process ended with status {status}: {last[:200]}"
+        reason = f"its environment's process ended with status {status}: {last[:200]}"
+        if status < 0:  # all contestants of an environment share a process: whose fault it was is not known
+            reason = f"its environment's process was killed by signal {-status} (9: most often, memory ran out)"
         yield {"texts": texts, "tokens": tokens, "contestant": name, "reason": reason}
 
 

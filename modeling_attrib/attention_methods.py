@@ -108,6 +108,21 @@ def attention_gradient(
     return logits.detach(), torch.stack(scores, dim=1).detach()
 
 
+@attribution_method(
+    "attcat",
+    paper="Qiang et al. 2022, AttCAT: Explaining Transformers via Attentive Class Activation Tokens",
+    cost=2,
+    signed=True,
+    needs_attention=True,
+)
+def attcat(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+    """`attention_gradient` in key orientation over all layers: how much token j is read, times ∂y/∂h_j · h_j.
+
+    Heads and queries are summed where the paper's code takes their mean: a factor that all tokens of a text share.
+    """
+    return attention_gradient(classifier, inputs, request, "key", "grad_x_hidden", "all")
+
+
 @torch.no_grad()
 def _read_attention(
     classifier: Classifier, inputs: Inputs, request: AttributionRequest

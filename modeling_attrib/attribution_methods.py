@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from transformers import PretrainedConfig
 
 
 Inputs = dict[str, torch.Tensor]
@@ -20,7 +21,7 @@ Inputs = dict[str, torch.Tensor]
 class Classifier(Protocol):
     """What a method may ask of the model that it explains."""
 
-    config: Any
+    config: PretrainedConfig
     backbone: nn.Module
     expnet: nn.Module | None
     num_layers: int

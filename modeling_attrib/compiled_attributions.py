@@ -1,5 +1,8 @@
 """A classifier's logits and attributions as one compiled graph, for the machine that it was compiled on."""
 
+import threading
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +13,18 @@ from .backbone_parts import position_limit
 from .tracing import example_inputs, export_attributions, graph_inputs
 
 
-_TOLERANCE = 1e-3  # of the largest value: float32 kernels in another order; a wrong graph is off by far more
+Graph = Callable[..., list[torch.Tensor]]
+
+_ASKED = (  # what of the configuration a graph is made of
+    "attribution_method",
+    "attribution_options",
+    "pooling",
+    "feature_adjustment",
+    "feature_adjustment_layers",
+    "feature_adjustment_temperature",
+)
+_PRECISE = (torch.float32, torch.float64)  # below, rounding cannot be told from a wrong graph
+_TOLERANCE = 1e-4  # of the largest value: float32 kernels in another order; a wrong graph is off by far more
 
 
 class CompiledAttributions:
@@ -27,9 +41,13 @@ class CompiledAttributions:
     """
 
     def __init__(self, classifier: nn.Module) -> None:
+        if classifier.dtype not in _PRECISE:
+            raise ValueError(f"attributions are compiled in float32 or float64, not in {classifier.dtype}.")
         self._names = graph_inputs(classifier)
         self._limit = position_limit(classifier)
-        self._compile(classifier)
+        self._lock = threading.Lock()
+        self._run: Graph | None = self._compile(classifier)
+        self._state = _state(classifier)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied or pickled, it is None: it belongs to the memory of one model."""
@@ -41,6 +59,7 @@ class CompiledAttributions:
         """Whether the graph answers this call: the configured method, and one target per text."""
         return (
             not classifier.training
+            and classifier.dtype in _PRECISE
             and not isinstance(request.target, str)
             and method in (None, classifier.config.attribution_method)
             and options in (None, classifier.config.attribution_options)
@@ -52,14 +71,24 @@ class CompiledAttributions:
 
     def explain(
         self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Logits (batch, labels) and the fields of the classifier's output that explain them."""
-        if _state(classifier) != self._state:
-            self._compile(classifier)
-        return self._answer(classifier, inputs, request)
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]] | None:
+        """Logits (batch, labels) and the fields of the classifier's output that explain them.
+
+        None, after one warning, if the classifier was changed into something that cannot be compiled.
+        """
+        with self._lock:  # of two threads that find changed weights, one compiles
+            state = _state(classifier)
+            if state != self._state:
+                self._run, self._state = None, state  # what failed once is not tried at every call
+                try:
+                    self._run = self._compile(classifier)
+                except ValueError as error:
+                    warnings.warn(f"attributions are not compiled any more: {error}", stacklevel=2)
+            run = self._run
+        return None if run is None else self._answer(run, classifier, inputs, request)
 
     def _answer(
-        self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
+        self, run: Graph, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         ids = inputs["input_ids"]
         labels = torch.empty(len(ids), classifier.num_labels, device=ids.device)  # to check labels against, unread
@@ -68,7 +97,7 @@ class CompiledAttributions:
         contrast = none if request.contrast is None else request.resolve_contrast(labels)
         given = {"token_type_ids": torch.zeros_like(ids)} | inputs
         given |= {"attribution_target": target.squeeze(1), "attribution_contrast": contrast.squeeze(1)}
-        logits, scores, explained = self._run(*(given[name].long().contiguous() for name in self._names))
+        logits, scores, explained = run(*(given[name].long().contiguous() for name in self._names))
         objective = AttributionRequest(explained, request.contrast).objective(logits).squeeze(1)
         return logits, {
             "attributions": scores,
@@ -76,7 +105,7 @@ class CompiledAttributions:
             "attribution_residual": objective - scores.sum(dim=-1),
         }
 
-    def _compile(self, classifier: nn.Module) -> None:
+    def _compile(self, classifier: nn.Module) -> Graph:
         program = export_attributions(classifier, self._names)
         with torch.inference_mode(False), torch.no_grad():
             try:
@@ -84,31 +113,34 @@ class CompiledAttributions:
             except Exception as error:  # a missing compiler, or whatever the compiler says
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise ValueError(f"the attributions could not be compiled: {reason}") from None
-            self._run = torch._inductor.aoti_load_package(package)
-        self._check(classifier)
-        self._state = _state(classifier)
+            run = torch._inductor.aoti_load_package(package)
+        self._check(run, classifier)
+        return run
 
-    def _check(self, classifier: nn.Module) -> None:
-        request = AttributionRequest()
-        inputs = {
-            name: value[:2, :7].contiguous()  # another size than it was recorded with
-            for name, value in example_inputs(self._names, classifier.device).items()
-            if not name.startswith("attribution_")
-        }
-        with torch.no_grad():
-            logits, explanation = self._answer(classifier, inputs, request)
-            expected = classifier(**inputs, attribution_target="all")  # which this graph does not answer
-        scores = expected.attributions[torch.arange(len(logits)), explanation["attribution_target"]]
-        pairs = ((logits, expected.logits), (explanation["attributions"], scores))
-        for found, value in pairs:
-            if not (found - value).abs().max() <= _TOLERANCE * max(1.0, float(value.abs().max())):
-                raise ValueError("the compiled graph answers otherwise than the model does: it is not used.")
+    def _check(self, run: Graph, classifier: nn.Module) -> None:
+        """Raise ValueError unless `run` answers as the classifier does, on sizes that it was not recorded with."""
+        for texts, tokens in ((1, 9), (3, 14)):
+            inputs = example_inputs(self._names, classifier.device, texts, min(tokens, self._limit or tokens))
+            inputs = {name: value for name, value in inputs.items() if not name.startswith("attribution_")}
+            for row in range(1, texts):  # padded, each by one token more
+                inputs["attention_mask"][row, -row:] = 0
+            for contrast in (None, classifier.num_labels - 1):
+                target = None if contrast is None else 0
+                with torch.no_grad():
+                    logits, found = self._answer(run, classifier, inputs, AttributionRequest(target, contrast))
+                with torch.enable_grad():  # such calls are never answered by a compiled graph
+                    right = classifier(
+                        **inputs, attribution_target=found["attribution_target"], attribution_contrast=contrast
+                    )
+                for value, expected in ((logits, right.logits), (found["attributions"], right.attributions)):
+                    difference, size = (value - expected).abs().max(), expected.abs().max().clamp(min=1e-6)
+                    if not difference <= _TOLERANCE * size:  # NaN too
+                        raise ValueError("the compiled graph answers otherwise than the model does: it is not used.")
 
 
 def _state(classifier: nn.Module) -> tuple[Any, ...]:
     """Changes with the configuration, and whenever a weight is replaced or written to (but not through `.data`)."""
     weights = (*classifier.parameters(), *classifier.buffers())
     written = ((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-    config = classifier.config
-    asked = (config.attribution_method, str(config.attribution_options), config.pooling, config.feature_adjustment)
-    return *asked, *written
+    config = {name: value for name, value in vars(classifier.config).items() if name in _ASKED}
+    return str(sorted(config.items())), *written

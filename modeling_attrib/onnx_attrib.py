@@ -1,12 +1,15 @@
 """Label and words from an exported ONNX file, through onnxruntime instead of torch."""
 
+import hashlib
 import importlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig
+from torch import nn
+
+from .attribution_methods import AttributionRequest
 
 
 @dataclass
@@ -24,13 +27,14 @@ class OnnxAttributions:
 
     Args:
         file: path of the ONNX file.
-        config: the configuration of that model; labels and method must be the file's.
+        classifier: that model, in the type that it was exported in.
 
     Raises:
-        ValueError: without onnxruntime, for a file that cannot be loaded, or one that was exported from another model.
+        ValueError: without onnxruntime, for a file that cannot be loaded, or one that was exported from a model with
+            other labels, another method or other weights.
     """
 
-    def __init__(self, file: str, config: PretrainedConfig) -> None:
+    def __init__(self, file: str, classifier: nn.Module) -> None:
         try:
             onnxruntime = importlib.import_module("onnxruntime")  # optional: only who asks for it needs it
         except ImportError:
@@ -44,10 +48,12 @@ class OnnxAttributions:
             for key, v in self._session.get_modelmeta().custom_metadata_map.items()
             if "attrib_" in key
         }
+        config = classifier.config
         own = {
             "attrib_id2label": {str(index): name for index, name in config.id2label.items()},
             "attrib_attribution_method": config.attribution_method,
             "attrib_attribution_options": config.attribution_options,
+            "attrib_weights": weights_digest(classifier),
         }
         for key, value in own.items():
             if said.get(key) != value:
@@ -62,42 +68,64 @@ class OnnxAttributions:
     def __call__(
         self,
         output_attributions: bool = True,
-        attribution_target: int | str | None = None,
-        attribution_contrast: int | None = None,
+        attribution_target: int | str | torch.Tensor | None = None,
+        attribution_contrast: int | torch.Tensor | None = None,
         attribution_method: str | None = None,
         attribution_options: dict[str, Any] | None = None,
         **tensors: torch.Tensor,
     ) -> OnnxAnswer:
         """The model's arguments and answer, but for methods other than the exported one.
 
+        The file explains one label a run: `attribution_target="all"` runs it once for each.
+
         Raises:
-            ValueError: for another method, or other options, than the file computes.
+            ValueError: for another method, or other options, than the file computes, or for no label.
         """
         method, options = self._method
         if attribution_method not in (None, method) or attribution_options not in (None, options):
             raise ValueError(f"this ONNX file computes attribution method {method!r} with options {options} only.")
-        every = attribution_target == "all"
-        targets = range(self._labels) if every else [-1 if attribution_target is None else attribution_target]
-        contrast = -1 if attribution_contrast is None else attribution_contrast
         if not output_attributions:
-            return OnnxAnswer(self._run(tensors, -1, -1)[0])
-        columns = [self._explain(tensors, target, contrast) for target in targets]
+            return OnnxAnswer(self._run(tensors)[0])
+        request = AttributionRequest(attribution_target, attribution_contrast)
+        labels = torch.empty(len(tensors["input_ids"]), self._labels)  # to check what is asked for against, unread
+        contrast = request.resolve_contrast(labels)
+        contrast = None if contrast is None else contrast.squeeze(1)
+        if attribution_target is None:
+            return OnnxAnswer(*self._explain(tensors, None, contrast))
+        columns = [self._explain(tensors, target, contrast) for target in request.resolve(labels).unbind(dim=1)]
         logits, *rest = columns[0]
-        if every:
+        if isinstance(attribution_target, str):
             rest = [torch.stack(parts, dim=1) for parts in list(zip(*columns))[1:]]
         return OnnxAnswer(logits, *rest)
 
-    def _explain(self, tensors: dict[str, torch.Tensor], target: int, contrast: int) -> tuple[torch.Tensor, ...]:
+    def _explain(
+        self, tensors: dict[str, torch.Tensor], target: torch.Tensor | None, contrast: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
         logits, scores, explained = self._run(tensors, target, contrast)
-        objective = logits.gather(1, explained.unsqueeze(1)).squeeze(1)
-        if contrast >= 0:
-            objective = objective - logits[:, contrast]
+        objective = AttributionRequest(explained, contrast).objective(logits).squeeze(1)
         return logits, scores, explained, objective - scores.sum(dim=-1)
 
-    def _run(self, tensors: dict[str, torch.Tensor], target: int, contrast: int) -> list[torch.Tensor]:
-        rows = torch.full((len(tensors["input_ids"]),), -1)
-        asked = {"attribution_target": rows + 1 + target, "attribution_contrast": rows + 1 + contrast}
+    def _run(
+        self,
+        tensors: dict[str, torch.Tensor],
+        target: torch.Tensor | None = None,
+        contrast: torch.Tensor | None = None,
+    ) -> list[torch.Tensor]:
+        none = torch.full((len(tensors["input_ids"]),), -1)
+        asked = {
+            "attribution_target": none if target is None else target,
+            "attribution_contrast": none if contrast is None else contrast,
+        }
         given = {name: value.cpu() for name, value in tensors.items()} | asked
         given.setdefault("token_type_ids", torch.zeros_like(given["input_ids"]))
-        feed = {name: given[name].numpy() for name in self._inputs}
+        feed = {name: given[name].long().contiguous().numpy() for name in self._inputs}
         return [torch.from_numpy(value) for value in self._session.run(None, feed)]
+
+
+def weights_digest(classifier: nn.Module) -> str:
+    """A hash of every weight: what an exported file is known to belong to its model by."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(classifier.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

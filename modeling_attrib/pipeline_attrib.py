@@ -5,7 +5,7 @@ import re
 import threading
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TextClassificationPipeline
@@ -15,6 +15,11 @@ from .backbone_parts import position_limit
 from .html_attrib import HTMLFragment, render_html
 from .onnx_attrib import OnnxAttributions
 from .text_spans import LEVELS, aggregate
+
+
+if TYPE_CHECKING:
+    # Never run: transformers 4 copies from a folder only what this file names itself, and onnx_attrib needs this.
+    from .attribution_methods import AttributionRequest  # noqa: F401
 
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -59,7 +64,7 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
 
     def __init__(self, *arguments: Any, onnx_file: str | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._onnx = None if onnx_file is None else OnnxAttributions(onnx_file, self.model.config)
+        self._onnx = None if onnx_file is None else OnnxAttributions(onnx_file, self.model)
 
     def check_model_type(self, supported_models: Any) -> None:
         """Accept any model whose forward explains (the stock check knows only transformers' own classes)."""

@@ -85,8 +85,9 @@ def propagate(
     return logits.detach(), torch.cat(scores).transpose(0, 1).detach()
 
 
-# Labels go back together while their gradients are small: matrix products of this many rows gain nothing by more.
-_TOKENS_GOING_BACK = 4096
+# Labels go back together while their gradients are small: matrix products of this many rows gain nothing by more, and
+# larger gradients no longer find room in memory that is already at hand.
+_TOKENS_GOING_BACK = 1024
 
 
 def _gradients(
@@ -119,15 +120,19 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
     with torch.inference_mode(False), torch.enable_grad():
         logits, embeddings, _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
         tables = _word_embeddings(classifier)
-        sources = [embeddings, *(p for name, p in classifier.named_parameters() if name.endswith("bias")), *tables]
+        biases = [p for name, p in classifier.named_parameters() if name.endswith("bias")]
+        if not all(bias.requires_grad for bias in biases):
+            raise ValueError("conservation is checked through the biases' gradients: call requires_grad_() first.")
+        sources = [embeddings, *biases, *tables]
         errors = []
         for label in range(min(8, logits.shape[1])):
             logit = logits[:, label].sum()
             gradients = torch.autograd.grad(logit, sources, retain_graph=True, allow_unused=True)
             _refuse_detour(classifier, gradients[len(sources) - len(tables) :])
             terms = [(g * x).sum().item() for g, x in zip(gradients, sources) if g is not None]
-            errors.append(abs(logit.item() - sum(terms)) / (abs(logit.item()) + sum(map(abs, terms))))
-    return max(errors)
+            size = abs(logit.item()) + sum(map(abs, terms))
+            errors.append(abs(logit.item() - sum(terms)) / size if size else 0.0)
+    return float(torch.tensor(errors).max())  # which, unlike Python's own, passes NaN on
 
 
 @attribution_method("lrp", paper=f"{_ALI}, with activation secants", cost=2, signed=True, conservative=True)

@@ -58,7 +58,7 @@ _MARK = "_attrib_mark"
 
 def _secant_slope(u: torch.Tensor, value: torch.Tensor, at_zero: float) -> torch.Tensor:
     """f(u)/u from the value f(u), with its limit where u is 0."""
-    return (value / u).masked_fill_(u == 0, at_zero)
+    return torch.div(value, u).nan_to_num_(at_zero, torch.inf, -torch.inf)
 
 
 class PropagationRules(TorchFunctionMode):

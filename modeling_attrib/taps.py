@@ -32,13 +32,21 @@ class Taps:
         modules: modules to tap.
         side: `"input"` (the first positional argument) or `"output"`.
         leaf: cut the graph at the tap.
+        replacement: what passes on in the place of every tensor tapped.
     """
 
-    def __init__(self, modules: list[nn.Module], side: str = "input", leaf: bool = False) -> None:
+    def __init__(
+        self,
+        modules: list[nn.Module],
+        side: str = "input",
+        leaf: bool = False,
+        replacement: torch.Tensor | None = None,
+    ) -> None:
         self.values: list[torch.Tensor] = []
         self._modules = list(dict.fromkeys(modules))  # a shared layer (ALBERT) is one module, run many times
         self._side = side
         self._leaf = leaf
+        self._replacement = replacement
         self._thread = 0
         self._handles: list[Any] = []
 
@@ -71,6 +79,8 @@ class Taps:
         return self._collect(output)
 
     def _collect(self, value: torch.Tensor) -> torch.Tensor:
+        if self._replacement is not None:
+            value = self._replacement.clone()  # the backbone may add to it in place
         # Only where the graph starts: a shared layer comes by again. Behind frozen weights there is no graph yet.
         if (self._leaf or not value.requires_grad) and not self.values:
             value = value.detach().requires_grad_()

@@ -113,8 +113,12 @@ def export_attributions(
         return torch.export.export(graph, example, dynamic_shapes=shapes, strict=False)
 
 
-def example_inputs(names: list[str], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """Inputs of a graph, of a size that no model has by chance: to record with."""
-    tokens = torch.ones(_TEXTS, _TOKENS, dtype=torch.long, device=device)
-    none = torch.full((_TEXTS,), -1, dtype=torch.long, device=device)
-    return {name: (none if name.startswith("attribution_") else tokens).clone() for name in names}
+def example_inputs(
+    names: list[str], device: torch.device | str = "cpu", texts: int = _TEXTS, tokens: int = _TOKENS
+) -> dict[str, torch.Tensor]:
+    """Inputs of a graph: real tokens of changing ids, the predicted label, no contrast. By default of a size that no
+    model has by chance, to record with."""
+    numbers = torch.arange(1, texts * tokens + 1, device=device).view(texts, tokens)
+    values = {"input_ids": numbers % 11, "attention_mask": numbers.clamp(max=1), "token_type_ids": numbers * 0}
+    none = torch.full((texts,), -1, dtype=torch.long, device=device)
+    return {name: values[name] if name in values else none.clone() for name in names}

@@ -12,6 +12,7 @@ p is the softmax probability, in float64.
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.integrate import trapezoid
 from scipy.special import log_softmax, softmax
 
 from .probing import Measured, Measurement
@@ -63,7 +64,7 @@ def auac(
     label = target if text.label is None else text.label
     logits = yield [removal.without(text, ranked[count:]) for count in counts_at(FLIPPED, len(ranked))]
     curve = softmax(logits, axis=1)[:, label]
-    return Measured(float(np.trapezoid(curve, FLIPPED)), tuple(curve.tolist()))
+    return Measured(float(trapezoid(curve, FLIPPED)), tuple(curve.tolist()))
 
 
 def au_mse(
@@ -80,7 +81,7 @@ def au_mse(
     ranked = rank_units(text, scores, removal, special_tokens=special_tokens, ascending_magnitude=True)
     logits = yield [removal.without(text, ranked[:count]) for count in counts_at(FLIPPED, len(ranked))]
     curve = ((logits - logits[0]) ** 2).sum(axis=1)
-    return Measured(float(np.trapezoid(curve, FLIPPED)), tuple(curve.tolist()))
+    return Measured(float(trapezoid(curve, FLIPPED)), tuple(curve.tolist()))
 
 
 def aopc(

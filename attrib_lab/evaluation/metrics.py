@@ -10,6 +10,7 @@ from .normalized_aopc import normalized_aopc
 from .plausibility import auprc, iou_f1, token_f1
 from .probing import Measurement
 from .soft_faithfulness import soft_comprehensiveness, soft_sufficiency
+from .stability import stability
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ METRICS: dict[str, Metric] = {
         Metric("token_f1", token_f1, True, _ERASER, "0", needs="rationale"),
         Metric("iou_f1", iou_f1, True, _ERASER, "0", needs="rationale"),
         Metric("conservation_error", conservation_error, False, "Ali et al. 2022, section 5", "1"),
+        Metric("stability", stability, False, "this project", "up to 5 explanations", needs="explainer"),
     )
 }
 

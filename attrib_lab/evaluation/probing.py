@@ -114,7 +114,7 @@ class Probe:
     def _answer(self, open_ones: list[tuple[int, Measurement, list[Variant]]], answers: dict) -> None:
         """Add to `answers` what was asked and is not there yet."""
         asked = dict.fromkeys(variant for _, _, variants in open_ones for variant in variants)
-        new = sorted((variant for variant in asked if variant not in answers), key=lambda v: (bool(v.keep), len(v.ids)))
+        new = sorted((variant for variant in asked if variant not in answers), key=lambda variant: len(variant.ids))
         for batch in self._batches(new):
             answers.update(zip(batch, self.logits(batch)))
 
@@ -122,8 +122,7 @@ class Probe:
         """Neighbours in a list that is sorted by length, so that few of a batch's tokens are padding."""
         batch: list[Variant] = []
         for variant in variants:
-            full = (len(batch) + 1) * len(variant.ids) > self.batch_tokens
-            if batch and (full or bool(variant.keep) != bool(batch[0].keep)):
+            if batch and (len(batch) + 1) * len(variant.ids) > self.batch_tokens:
                 yield batch
                 batch = []
             batch.append(variant)
@@ -160,7 +159,9 @@ def classifier_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         raise ValueError("the model is in training mode: call model.eval() first.")
     accepted = inspect.signature(model.forward).parameters
     extra = {"output_attributions": False} if "output_attributions" in accepted else {}
-    padding = next((i for i in (model.config.pad_token_id, tokenizer.pad_token_id) if i is not None), 0)
+    # Stock decoders look for the last token that is not their configuration's padding.
+    known = (getattr(model.config.get_text_config(), "pad_token_id", None), tokenizer.pad_token_id)
+    padding = next((token for token in known if token is not None), 0)
 
     def logits(variants: list[Variant]) -> np.ndarray:
         shape = (len(variants), max(len(variant.ids) for variant in variants))

@@ -134,18 +134,20 @@ def encode_text(
     )
 
 
-def text_from_ids(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, number: int = 0) -> EncodedText:
-    """A text of which only the token ids are known, padding taken off: every token counts as a word of its own."""
+def text_from_ids(
+    ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, number: int = 0, label: int | None = None
+) -> EncodedText:
+    """A text of which only the token ids are known, without padding: every token counts as a word of its own."""
     names = ("cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id")
     added = {getattr(tokenizer, name, None) for name in names} - {None}
-    ids = tuple(int(token) for token in ids if token != tokenizer.pad_token_id)
     special = tuple(token in added for token in ids)
     words = np.cumsum([not one for one in special]) - 1
     return EncodedText(
-        key=f"{number}-{sha256(repr(ids).encode()).hexdigest()[:8]}",
-        ids=ids,
+        key=f"{number}-{sha256(repr(list(ids)).encode()).hexdigest()[:8]}",
+        ids=tuple(ids),
         special=special,
         words=tuple(None if one else int(word) for one, word in zip(special, words)),
+        label=label,
     )
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from architectures import batch, build, zero_biases
 from toy_data import write_backbone
 from transformers import AutoTokenizer
 
@@ -15,6 +16,7 @@ from attrib_lab.commands import build_parser
 from attrib_lab.errors import UserError
 from attrib_lab.exporting import export_model
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
+from modeling_attrib.onnx_attrib import OnnxAttributions
 
 
 LABELS = {0: "sports", 1: "business", 2: "<b>other</b>"}
@@ -93,6 +95,7 @@ def test_file_and_folder_say_what_they_are(folder, onnx_folder):
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["attrib_id2label"]) == {str(k): v for k, v in LABELS.items()}
     assert json.loads(metadata["attrib_attribution_method"]) == "lrp"
+    assert "problem_type" in said, "without it a reader cannot tell softmax from sigmoid"
     assert AutoTokenizer.from_pretrained(onnx_folder)("goal").input_ids
 
 
@@ -106,6 +109,37 @@ def test_onnx_file_of_another_model_is_refused(folder, onnx_folder, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="cannot be loaded"):
         pipeline(folder, onnx_file=str(tmp_path / "broken.onnx"))
+
+
+def test_onnx_file_of_other_weights_is_refused(folder, onnx_folder):
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        model.classifier.bias.add_(1e-3)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with pytest.raises(ValueError, match="its weights is"):
+        AttribTextClassificationPipeline(model=model, tokenizer=tokenizer, onnx_file=str(onnx_folder / "model.onnx"))
+
+
+@pytest.mark.parametrize("target", [7, -2, "World", torch.tensor([0])])
+def test_no_label_is_refused_through_onnx(folder, onnx_folder, target):
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    file = OnnxAttributions(str(onnx_folder / "model.onnx"), model)
+    ids = torch.tensor([[2, 5, 3], [2, 6, 3]])
+    with pytest.raises(ValueError, match="attribution_target"):
+        file(input_ids=ids, attention_mask=torch.ones_like(ids), attribution_target=target)
+
+
+def test_every_label_through_onnx(folder, onnx_folder):
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    file = OnnxAttributions(str(onnx_folder / "model.onnx"), model)
+    ids = torch.tensor([[2, 5, 9, 3], [2, 6, 16, 3]])
+    tensors = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    for question in ({"attribution_target": "all"}, {"attribution_target": torch.tensor([2, 0])}):
+        with torch.no_grad():
+            expected = model(**tensors, **question, attribution_contrast=1)
+        found = file(**tensors, **question, attribution_contrast=1)
+        for name in ("logits", "attributions", "attribution_target", "attribution_residual"):
+            torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-5)
 
 
 def test_without_onnxruntime_one_sentence(folder, onnx_folder, monkeypatch):
@@ -165,12 +199,51 @@ def test_too_great_a_loss_is_refused(folder, tmp_path, monkeypatch):
     [
         ({"format": "onnx", "precision": "bf16"}, "onnx is written in fp32 or int8"),
         ({"format": "pt2", "precision": "bf16"}, "needs --data"),
+        ({"format": "pt2", "texts": TEXTS}, "fp32 loses nothing"),
         ({"model_dir": "/nowhere"}, "no such folder"),
     ],
 )
 def test_impossible_wishes(folder, tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         export_model(**({"model_dir": folder, "output": tmp_path / "out"} | arguments))
+
+
+def test_one_graph_a_folder(folder, onnx_folder):
+    with pytest.raises(UserError, match=r"already holds model\.onnx"):
+        export_model(folder, onnx_folder, "pt2")
+
+
+def test_what_the_format_cannot_do_is_one_line(folder, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("no such operator\nand forty lines more")
+
+    monkeypatch.setattr(torch.export, "save", fail)
+    with pytest.raises(UserError, match=r"cannot be written as pt2: no such operator$"):
+        export_model(folder, tmp_path / "out", "pt2")
+    assert not (tmp_path / "out").exists()
+
+
+def test_int8_loses_what_it_says(folder, tmp_path):
+    """Random weights are harsher than trained ones: what is measured here is that the loss is measured."""
+    export_model(folder, tmp_path / "out", "onnx", "int8", texts=TEXTS, allow_loss=True)
+    loss = json.loads((tmp_path / "out" / "attrib.json").read_text())["precision_loss"]
+    assert loss["texts"] == len(TEXTS)
+    assert 0.5 < loss["correlation"] < 1
+    plain, fast = pipeline(folder), pipeline(folder, onnx_file=str(tmp_path / "out" / "model.onnx"))
+    agreement = [a["label"] == b["label"] for a, b in zip(fast(TEXTS), plain(TEXTS))]
+    assert sum(agreement) / len(agreement) == pytest.approx(loss["labels_kept"])
+
+
+def test_compiled_file_answers_the_same(folder, tmp_path):
+    file = export_model(folder, tmp_path / "out", "aoti")
+    graph = torch._inductor.aoti_load_package(str(file))
+    said = json.loads((tmp_path / "out" / "attrib.json").read_text())
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    inputs = export_check.random_inputs(model, said["inputs"], 4, 17, seed=99)
+    found, expected = graph(*(inputs[n] for n in said["inputs"])), export_check.expected_answer(model, inputs)
+    for f, e in zip(found, expected):
+        torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
+    assert json.loads(graph.get_metadata()["attribution_method"]) == "lrp"
 
 
 def test_measured_loss_by_hand():
@@ -197,3 +270,23 @@ def test_measured_loss_by_hand():
 def test_command_line_reads_its_example(tmp_path):
     parsed = build_parser().parse_args(["export", "outputs/demo", "--format", "onnx", "--output", str(tmp_path)])
     assert (parsed.format, parsed.precision, parsed.model_dir) == ("onnx", "fp32", "outputs/demo")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["bert", "roberta", "distilbert", "electra", "albert", "mpnet", "deberta-v2", "modernbert"]
+)
+def test_every_encoder_through_onnx_on_twenty_shapes(name, folder, tmp_path):
+    model = build(name, dtype=torch.float32)
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "model")
+    export_model(tmp_path / "model", tmp_path / "out", "onnx")  # refuses a difference over 1e-5 on any of 20 shapes
+    zero_biases(model)
+    model.save_pretrained(tmp_path / "unbiased")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "unbiased")
+    export_model(tmp_path / "unbiased", tmp_path / "conserved", "onnx")
+    file = OnnxAttributions(str(tmp_path / "conserved" / "model.onnx"), model)
+    answer = file(**batch((5, 12)))
+    size = answer.logits.abs().max()
+    assert size > 0
+    assert answer.attribution_residual.abs().max() <= 1e-5 * max(1.0, float(size))

@@ -40,6 +40,13 @@ def test_overrides_find_their_section(tmp_path):
     assert recipe.seed == 9
 
 
+@pytest.mark.parametrize("name", ["sst2", "imdb"])
+def test_a_masked_recipe_differs_from_the_plain_one_in_the_masking_alone(name):
+    plain, masked = load_recipe(name).as_dict(), load_recipe(f"{name}_masked").as_dict()
+    assert {key for key in plain if plain[key] != masked[key]} == {"masked_training", "output_dir"}
+    assert (plain["masked_training"], masked["masked_training"]) == (0.0, 0.5)
+
+
 def test_a_recipe_survives_its_own_file(tmp_path):
     import yaml
 
@@ -55,6 +62,8 @@ def test_a_recipe_survives_its_own_file(tmp_path):
         (MINIMAL + "model: {poolin: cls}\n", "'poolin'. Did you mean 'pooling'"),
         ("data: {train: x.csv}\ntraining: {learning_rat: 1}\n", "Did you mean 'learning_rate'"),
         ("training: {}\n", "data.train is missing"),
+        (MINIMAL + "masked_training: 1.5\n", "masked_training is a share from 0 to 1, not 1.5"),
+        (MINIMAL + "masked_training: yes\n", "masked_training is a share from 0 to 1, not True"),
         ("- a list\n", "a recipe is a mapping"),
         ("data: [1, 2]\n", "'data' is a mapping"),
         ("a: [unclosed\n", "not valid YAML"),

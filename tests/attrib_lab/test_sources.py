@@ -80,6 +80,16 @@ def test_lists_of_words_become_texts(tmp_path, kind):
     assert sorted(texts) == sorted(row["text"] for row in ROWS[1:])  # the first occurs in the test data
 
 
+def test_the_same_text_with_other_punctuation_is_dropped_too(tmp_path):
+    train = [{"text": text, "label": "a"} for text in ("Cool", "cool it", "...", "?")] + ROWS
+    test = [{"text": "cool ?", "label": "sports"}, {"text": "...", "label": "sports"}]
+    labels = ["a", "business", "sports"]
+    files = {"train": write(tmp_path, train), "test": write(tmp_path, test, name="test")}
+    splits = load_splits(DataSection(**files, labels=labels, decontaminate=["text"]), seed=0)
+    kept = [*splits.train["text"], *splits.validation["text"]]
+    assert sorted(kept) == sorted(["cool it", "?"] + [row["text"] for row in ROWS])
+
+
 def test_the_demo_splits_differ():
     splits = load_splits(DataSection(train="newswire:40", test="newswire:40"), seed=0)
     assert not set(splits.train["text"]) & set(splits.test["text"])

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from toy_data import write_backbone, write_recipe
+from transformers import AutoTokenizer
 
 from attrib_lab.errors import UserError
 from attrib_lab.recipes import load_recipe
@@ -53,11 +54,15 @@ def test_a_recipe_becomes_a_model_folder(tmp_path, backbone, adjustment):
     model = AttribForSequenceClassification.from_pretrained(out)
     assert model.config.id2label == {0: "business", 1: "sports"}
     assert model.config.feature_adjustment == adjustment
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    special = {name: getattr(tokenizer, name) for name in ("cls_token_id", "sep_token_id", "mask_token_id")}
+    assert None not in special.values()  # BERT's own configuration names none of them
+    assert {name: getattr(model.config.get_text_config(), name) for name in special} == special
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, backbone):
     options = ["--eval_strategy", "steps", "--save_strategy", "steps", "--save_steps", "10", "--eval_steps", "10"]
-    recipe = write_recipe(tmp_path, backbone)
+    recipe = write_recipe(tmp_path, backbone, masked_training=0.5)
     assert run(recipe, *options, "--output_dir", tmp_path / "whole").returncode == 0
     command = [sys.executable, str(ROOT / "train.py"), str(recipe), *options, "--output_dir", str(tmp_path / "cut")]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

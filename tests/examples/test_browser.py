@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -33,6 +35,7 @@ TEXTS = [
     "NASA's new telescope finds water on a planet 120 light-years away",
     "Google shares rise 15% in first day of trading; analysts don't agree why.",
     "<script>alert(1)</script> <b>bold</b> &amp; <img src=x onerror=alert(2)>",
+    '"><svg onload=alert(1)> <iframe src="javascript:alert(2)"> <a href=javascript:alert(3)>striker</a>',
     "</div></main><style>*{display:none}</style>parliament",
     "Great win 👍🏽 for the 👨‍👩‍👧‍👦 team 🇩🇪🇫🇷 1️⃣2️⃣",
     "漢字かな交じり文 and 한글 in one 文",
@@ -68,13 +71,36 @@ def pipe() -> AttribTextClassificationPipeline:
     return AttribTextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
 
 
-@pytest.fixture(scope="module")
-def origin(pipe):
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(BUILT))
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The URL of a folder that a plain file server shows."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+
+
+def page_beside(folder: Path, **files: str | bytes | None) -> None:
+    """The built page in a folder of its own, with some of its model's files replaced, or left out (None)."""
+    (folder / "model").mkdir(parents=True)
+    for part in BUILT.iterdir():
+        if part.name != "model":
+            (folder / part.name).symlink_to(part)
+    for part in (BUILT / "model").iterdir():
+        given = files.get(part.stem, part)
+        if isinstance(given, Path):
+            (folder / "model" / part.name).symlink_to(given)
+        elif given is not None:
+            (folder / "model" / part.name).write_bytes(given.encode() if isinstance(given, str) else given)
+
+
+@pytest.fixture(scope="module")
+def origin(pipe):
+    with served(BUILT) as url:
+        yield url
 
 
 def units(text: str) -> list[int]:
@@ -128,7 +154,7 @@ def assert_same(pipe, answer: dict, text: str, **arguments) -> None:
     assert answer["label"] == max(every, key=every.get)
     assert answer["probabilities"] == pytest.approx(every, abs=1e-4)
     assert answer["text"] == units(text)
-    assert answer["elements"] == 0, "the text became elements"
+    assert answer["elements"] == answer["foreign"] == 0, "the text became elements"
     places = unit_places(text)
     spans = [[places[word["start"]], places[word["end"]]] for word in expected["attributions"] if word["word"]]
     assert [word[:2] for word in answer["words"]] == spans
@@ -177,22 +203,58 @@ def test_long_text_is_cut_and_said(pipe, visit, long_text):
 def test_nothing_leaves_the_origin_and_nothing_complains(visit, origin):
     own = (origin, f"blob:{origin}")
     assert [url for url in visit["requests"] if not url.startswith(own)] == []
-    assert visit["complaints"] == []
+    assert visit["complaints"] == visit["dialogs"] == []
     assert visit["elsewhere"] == ["TypeError", "TypeError"], "the page or its thread could fetch from elsewhere"
 
 
-def test_missing_model_is_named(pipe, tmp_path):
-    bare = tmp_path / "dist"
-    shutil.copytree(BUILT, bare, ignore=shutil.ignore_patterns("model"))
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(bare))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        said = run_node("opening.js", f"http://127.0.0.1:{server.server_port}/", None)
-    finally:
-        server.shutdown()
-    assert "is missing (404)" in said["as it is"]
+def foreign_graph() -> bytes:
+    """A sound ONNX file that is not a classifier."""
+    from onnx import TensorProto, helper
+
+    place = [helper.make_tensor_value_info(name, TensorProto.INT64, [1]) for name in ("input_ids", "logits")]
+    graph = helper.make_graph([helper.make_node("Identity", ["input_ids"], ["logits"])], "other", place[:1], place[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+
+
+def test_what_is_not_ours_is_named(pipe, tmp_path):
+    """A missing folder, a server that sends its own page for every file, other people's files, a broken download."""
+    tokenizer = json.loads((BUILT / "model" / "tokenizer.json").read_text())
+    part = (BUILT / "model" / "model.onnx").read_bytes()[:100_000]
+    every = dict.fromkeys(("attrib", "tokenizer", "tokenizer_config", "model"))
+    folders = {
+        "missing": (every, "attrib.json is missing (404)"),
+        "page": ({"attrib": "<!doctype html><title>Home</title>"}, "attrib.json is not JSON"),
+        "config": ({"attrib": '{"model_type": "bert"}'}, "attrib.json does not describe a classifier with words"),
+        "vocabulary": ({"tokenizer": json.dumps(tokenizer | {"model": {"type": "BPE"}})}, "BERT's kind of tokenizer"),
+        "graphless": ({"model": None}, "model.onnx is missing (404)"),
+        "broken": ({"model": part}, "model.onnx could not be opened"),
+        "other": ({"model": foreign_graph()}, "model.onnx is not the graph that attrib.json describes"),
+    }
+    for name, (files, _) in folders.items():
+        page_beside(tmp_path / name, **files)
+    with served(tmp_path) as url:
+        said = run_node("opening.js", f"{url}missing/", [f"{url}{name}/" for name in folders])
+    for name, (_, expected) in folders.items():
+        assert expected in said[f"{url}{name}/"]
+        if name != "vocabulary":
+            assert "attrib export" in said[f"{url}{name}/"], "it does not say how to mend it"
     assert "WebAssembly" in said["without WebAssembly"]
+
+
+def test_label_names_stay_text(pipe, tmp_path):
+    """Labels come from a file: they are as hostile as a text, and so are their direction marks."""
+    names = ["<img src=x onerror=alert(1)>", "\u202etfel ot thgir", "constructor", "\"'`<b>&amp;"]
+    names += [f"label {index}" for index in range(len(names), len(pipe.model.config.id2label))]
+    names = names[: len(pipe.model.config.id2label)]
+    description = json.loads((BUILT / "model" / "attrib.json").read_text())
+    page_beside(tmp_path / "page", attrib=json.dumps(description | {"id2label": dict(enumerate(names))}))
+    with served(tmp_path / "page") as url:
+        visit = run_node("drive.js", url, [{"text": units(TEXTS[0]), "target": 0, "contrast": 1}])
+    (answer,) = visit["answers"]
+    assert sorted(answer["probabilities"]) == sorted(names)
+    assert answer["question"] == f"Words for {names[0]} and for {names[1]}"
+    assert answer["foreign"] == 0
+    assert visit["complaints"] == visit["dialogs"] == []
 
 
 def test_offsets_and_words_equal_python(pipe):

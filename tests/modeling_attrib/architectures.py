@@ -188,3 +188,22 @@ def kernel_of(model: AttribForSequenceClassification) -> str:
     explicit = sum(counter.calls.get(f, 0) for f in (F.softmax, torch.softmax, torch.Tensor.softmax))
     assert (fused, explicit) in [(LAYERS, 0), (0, LAYERS)], (fused, explicit)
     return "sdpa" if fused else "eager"
+
+
+def explicit(name: str, inputs: dict[str, torch.Tensor], **config: Any) -> tuple[Any, ...]:
+    """Of the eager twin with the same weights, in one graph: A of each layer, h at the input of each layer, the logits;
+    and how much the head reads of each token."""
+    twin = build(name, "eager", **config)
+    output = twin.backbone(**inputs, output_attentions=True, output_hidden_states=True)
+    reading = reading_of(twin, inputs["attention_mask"])
+    logits = twin.classifier((output.last_hidden_state * reading[..., None]).sum(dim=1))
+    assert len(output.attentions) == LAYERS
+    return output.attentions, output.hidden_states[:LAYERS], logits, reading
+
+
+def reading_of(model: AttribForSequenceClassification, mask: torch.Tensor) -> torch.Tensor:
+    """How much the head reads of each token of right-padded texts, (batch, tokens), from the definition of pooling."""
+    if model.config.pooling == "mean":
+        return mask.double() / mask.double().sum(dim=1, keepdim=True)
+    ends = [0 if model.config.pooling == "cls" else int(row.sum()) - 1 for row in mask]
+    return F.one_hot(torch.tensor(ends), mask.shape[1]).double()

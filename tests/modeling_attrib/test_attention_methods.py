@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from architectures import ARCHITECTURES, LABELS, LAYERS, build, with_kernels
+from architectures import ARCHITECTURES, LABELS, build, explicit, with_kernels
 from architectures import batch as make_batch
 
 from modeling_attrib.attention_methods import combine_attention_and_gradient, select_layers
@@ -23,22 +23,6 @@ def explain(model, inputs, method, **options):
     ).attributions
 
 
-def explicit(name, inputs, **config):
-    """Of the eager twin with the same weights: A of each layer, h of each layer, logits, and how the head reads."""
-    twin = build(name, "eager", **config)
-    output = twin.backbone(**inputs, output_attentions=True, output_hidden_states=True)
-    mask = inputs["attention_mask"].double()
-    if twin.config.pooling == "mean":
-        reading = mask / mask.sum(dim=1, keepdim=True)
-    else:
-        ends = [0 if twin.config.pooling == "cls" else int(row.sum()) - 1 for row in mask]
-        reading = torch.nn.functional.one_hot(torch.tensor(ends), mask.shape[1]).double()
-    logits = twin.classifier((output.last_hidden_state * reading[..., None]).sum(dim=1))
-    assert len(output.attentions) == LAYERS
-    attentions = [attention.detach() for attention in output.attentions]
-    return attentions, output.hidden_states[:LAYERS], logits, reading
-
-
 def expected_gradient_scores(attentions, hidden, logits, mask, orientation, reduction, layers):
     """Eq. 3 written with the matrices: (batch, labels, tokens)."""
     mask = mask.double()
@@ -47,7 +31,7 @@ def expected_gradient_scores(attentions, hidden, logits, mask, orientation, redu
         gradients = torch.autograd.grad(logits[:, label].sum(), hidden, retain_graph=True)
         total = 0
         for layer in layers:
-            a = attentions[layer].sum(dim=1) * mask[:, :, None] * mask[:, None, :]  # both tokens are real
+            a = attentions[layer].detach().sum(dim=1) * mask[:, :, None] * mask[:, None, :]  # both tokens are real
             g, h = gradients[layer], hidden[layer].detach()
             weight = {"grad_x_hidden": (g * h).sum(dim=-1), "norm": (g * g).sum(dim=-1).sqrt()}.get(reduction)
             if reduction == "vector":
@@ -156,7 +140,7 @@ POOLED = [
 def test_attention_last_and_rollout_equal_matrix_products(name, kernel, pooling):
     model, inputs = build(name, kernel, pooling=pooling), make_batch()
     attentions, _, _, reading = explicit(name, inputs, pooling=pooling)
-    means = [attention.mean(dim=1) for attention in attentions]
+    means = [attention.detach().mean(dim=1) for attention in attentions]
     identity = torch.eye(reading.shape[1], dtype=torch.float64)
     flow = identity
     for mean in means:  # the first layer is rightmost

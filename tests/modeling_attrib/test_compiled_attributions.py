@@ -7,7 +7,7 @@ import torch
 import transformers
 from architectures import batch, build
 
-from modeling_attrib.compiled_attributions import CompiledAttributions
+from modeling_attrib.compiled_attributions import CompiledAttributions, _state
 
 
 pytestmark = pytest.mark.skipif(transformers.__version__ < "5", reason="graphs are recorded with transformers 5")
@@ -85,3 +85,24 @@ def test_changed_weights_are_compiled_again():
     expected = answers(copy.deepcopy(model), (5, 3))
     torch.testing.assert_close(found.attributions, expected.attributions, **TOLERANCE)
     torch.testing.assert_close(found.logits, expected.logits, **TOLERANCE)
+
+
+def test_what_cannot_be_compiled_any_more_goes_the_ordinary_way():
+    model = build("bert", dtype=torch.float32).compile_attributions()
+    model.config.attribution_method = "integrated_gradients"
+    with pytest.warns(UserWarning, match="not compiled any more"):
+        found = answers(model, (5, 3))
+    expected = answers(copy.deepcopy(model), (5, 3))
+    assert torch.equal(found.attributions, expected.attributions)
+
+
+def test_a_changed_configuration_is_noticed():
+    model = build("bert", dtype=torch.float32, feature_adjustment="attribution")
+    before = _state(model)
+    model.config.feature_adjustment_temperature = 0.5
+    assert _state(model) != before
+
+
+def test_low_precision_is_refused():
+    with pytest.raises(ValueError, match="float32 or float64"):
+        build("bert", dtype=torch.bfloat16).compile_attributions()

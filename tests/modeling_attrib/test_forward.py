@@ -12,7 +12,10 @@ from modeling_attrib import list_attribution_methods
 
 CATALOGUE = list_attribution_methods()
 METHODS = [method["name"] for method in CATALOGUE]
-LINEAR = ["lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp", "gradient_x_input", "attention_gradient"]  # in the logits
+LINEAR = [  # in the logits
+    *("lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp", "gradient_x_input"),
+    *("attention_gradient", "attcat", "integrated_gradients"),
+]
 BATCH = 3
 
 
@@ -57,13 +60,51 @@ def test_the_predicted_label_is_the_default_target(model, method):
     assert_near(chosen.attributions, every.attributions[torch.arange(BATCH), predicted])
 
 
-def test_each_text_has_its_own_target_and_contrast(model):
+@pytest.mark.parametrize("method", METHODS)
+def test_each_text_has_its_own_target_and_contrast(model, method):
     targets, contrasts = torch.tensor([2, 0, 1]), torch.tensor([0, 1, 2])
-    mixed = explain(model, attribution_target=targets, attribution_contrast=contrasts)
-    every = explain(model, attribution_target="all").attributions
-    rows = torch.arange(BATCH)
+    question = {"attribution_target": targets, "attribution_contrast": contrasts}
+    mixed = explain(model, attribution_method=method, **question)
     assert torch.equal(mixed.attribution_target, targets)
-    assert_near(mixed.attributions, every[rows, targets] - every[rows, contrasts])
+    for row in range(BATCH):
+        alone = {key: value[row : row + 1] for key, value in (make_batch() | question).items()}
+        single = explain(model, alone, attribution_method=method)
+        assert_near(mixed.attributions[row], single.attributions[0], 1e-10)
+        assert_near(mixed.attribution_residual[row], single.attribution_residual[0], 1e-10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_change_with_the_text_and_with_nothing_else(model, method):
+    inputs = make_batch()
+    before = explain(model, inputs, attribution_method=method).attributions
+    inputs["input_ids"][1, 3] = inputs["input_ids"][1, 3] % 100 + 7
+    inputs["input_ids"][0, 7:] = 99  # padding
+    after = explain(model, inputs, attribution_method=method, attribution_target=None).attributions
+    changed = (after - before).abs()[1]
+    assert (changed > 1e-6).any()
+    assert_near(after[[0, 2]], before[[0, 2]], 1e-10)
+
+
+@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry["name"])
+def test_the_cost_is_what_is_run(model, entry, monkeypatch):
+    """Passes through the backbone, counted in texts: a batch of several steps is several passes."""
+    forwards, backwards = [], []
+    handle = model.backbone.register_forward_pre_hook(
+        lambda _, args, kwargs: forwards.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    go_back = torch.autograd.grad
+
+    def grad(outputs, inputs, *args, **kwargs):
+        backwards.append(forwards[-1])
+        return go_back(outputs, inputs, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.autograd, "grad", grad)
+        explain(model, attribution_method=entry["name"])
+    handle.remove()
+    if entry["name"] in ("attention_last", "rollout", "attention_gradient", "attcat"):
+        backwards = backwards[: int(entry["cost"]) - 1]  # Aᵀ·x of one layer's attention is no pass
+    assert sum(forwards) + sum(backwards) == entry["cost"] * BATCH
 
 
 @pytest.mark.parametrize("method", LINEAR)
@@ -167,7 +208,7 @@ def test_options_of_the_configuration_belong_to_its_method():
 
 
 @pytest.mark.parametrize("name", ["bert", "distilbert", "deberta-v2", "modernbert", "t5", "llama"])
-@pytest.mark.parametrize("method", ["lrp", "gradient_x_input", "attention_gradient"])
+@pytest.mark.parametrize("method", ["lrp", "gradient_x_input", "attention_gradient", "gae", "integrated_gradients"])
 def test_embeddings_instead_of_ids(name, method):
     model, inputs = build(name), make_batch()
     expected = explain(model, inputs, attribution_method=method)
@@ -327,7 +368,7 @@ def test_the_catalogue_of_methods():
     for method in CATALOGUE:
         assert all(isinstance(method[field], kind) for field, kind in fields.items()), method
         assert method["cost"] >= 1
-    promised = {*LINEAR, "saliency", "rollout", "attention_last", "random"}
+    promised = {*LINEAR, "saliency", "grad_sam", "gae", "rollout", "attention_last", "attention_shapley", "random"}
     assert promised <= set(METHODS)
     assert len(METHODS) == len(set(METHODS))
     CATALOGUE[0]["name"] = "changed"  # a caller's copy

@@ -69,7 +69,7 @@ def test_decoders():
     compare(tensors(key_heads=1), enable_gqa=True, is_causal=True)
 
 
-@pytest.mark.parametrize("spread", [3.0, 6.0, 12.0])
+@pytest.mark.parametrize("spread", [3.0, 6.0, 8.0, 12.0])
 def test_scores_from_gentle_to_beyond_the_range_of_exponentials(spread):
     compare(tensors(spread))
     query, key, value, gradient = tensors(spread, dtype=torch.float32)

@@ -108,7 +108,7 @@ def test_nothing_stays_on_the_model(method, mode):
 def test_nothing_stays_on_other_architectures(name):
     model = build(name)
     before = snapshot(model)
-    for method in ("lrp", "attn_lrp", "attention_gradient"):
+    for method in METHODS:
         model(**make_batch(), attribution_method=method)
     assert_unchanged(model, before)
 
@@ -234,7 +234,7 @@ def restless_threads():
 
 @pytest.mark.usefixtures("restless_threads")
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
-@pytest.mark.parametrize("method", ["lrp", "attn_lrp", "attention_gradient"])
+@pytest.mark.parametrize("method", ["lrp", "attn_lrp", "attention_gradient", "gae", "integrated_gradients"])
 def test_an_unrelated_model_never_notices(method, kernel):
     torch.manual_seed(7)
     config = BertConfig(**SIZE, attn_implementation=kernel)
@@ -263,7 +263,10 @@ def test_an_unrelated_model_never_notices(method, kernel):
 @pytest.mark.usefixtures("restless_threads")
 @pytest.mark.parametrize(
     "pair",
-    [("lrp", "gradient_x_input"), ("attn_lrp", "lrp_ah"), ("attention_gradient", "lrp"), ("rollout", "attn_lrp")],
+    [
+        *(("lrp", "gradient_x_input"), ("attn_lrp", "lrp_ah"), ("attention_gradient", "lrp"), ("rollout", "attn_lrp")),
+        *(("integrated_gradients", "gae"), ("grad_sam", "lrp"), ("attention_shapley", "integrated_gradients")),
+    ],
     ids="-and-".join,
 )
 @pytest.mark.parametrize(

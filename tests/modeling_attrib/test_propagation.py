@@ -25,6 +25,7 @@ from transformers import AttentionInterface, AutoModel, BertConfig
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
+from modeling_attrib.propagation_methods import conservation_error
 
 
 def case(names):
@@ -265,10 +266,12 @@ def test_attention_hidden_in_a_kernel_is_named(hidden_kernel):
         plain = model(**make_batch(), output_attributions=False).logits
     expected = explain(same).logits  # whose softmax computes in float32
     torch.testing.assert_close(plain, expected, rtol=0, atol=1e-5)  # the kernel is right, only out of sight
-    for method in (*RULES, "attention_gradient", "attention_last", "rollout"):
+    reading = ("attention_gradient", "attcat", "attention_last", "rollout", "grad_sam", "gae", "attention_shapley")
+    for method in (*RULES, *reading):
         with pytest.raises(ValueError, match=r"attention: .*0 .*attn_implementation='sdpa' or 'eager'"):
             explain(model, attribution_method=method)
-    assert explain(model, attribution_method="gradient_x_input").attributions.abs().sum() > 0
+    for method in ("gradient_x_input", "integrated_gradients"):
+        assert explain(model, attribution_method=method).attributions.abs().sum() > 0
 
 
 class HandWrittenLayerNorm(nn.Module):
@@ -295,6 +298,20 @@ def test_a_norm_that_the_rule_never_meets_is_named(method):
 def test_a_backbone_without_a_stack_of_layers_is_refused():
     model = build("bert")
     model.backbone.encoder.layer = nn.Sequential(*model.backbone.encoder.layer)
-    for method in (*RULES, "gradient_x_input", "attention_gradient"):
+    for method in (*RULES, "gradient_x_input", "attention_gradient", "gae", "integrated_gradients"):
         with pytest.raises(ValueError, match="BertModel: the stack of layers"):
             explain(model, attribution_method=method)
+
+
+def test_conservation_of_what_is_not_a_number_is_not_conservation():
+    model = build("bert")
+    with torch.no_grad():
+        model.classifier.weight[1, 0] = torch.nan
+    assert math.isnan(conservation_error(model, make_batch((5, 3))))
+
+
+def test_conservation_of_nothing():
+    model = build("bert")
+    torch.nn.init.zeros_(model.classifier.weight)
+    torch.nn.init.zeros_(model.classifier.bias)
+    assert conservation_error(model, make_batch((5, 3))) == 0.0

@@ -36,11 +36,12 @@ STANDARD_LIBRARY = {
         "difflib",
         "functools",
         "html",
+        "hashlib",
         "importlib",
         "inspect",
         "itertools",
     ),
-    *("json", "math", "re", "threading", "types", "typing", "unicodedata"),
+    *("json", "math", "re", "threading", "types", "typing", "unicodedata", "warnings"),
 }
 
 

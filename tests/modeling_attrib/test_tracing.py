@@ -57,7 +57,10 @@ def test_conservation_holds_in_the_graph(name):
     )
 
 
-@pytest.mark.parametrize("method", ["attn_lrp", "gradient_x_input", "saliency", "attention_gradient"])
+RECORDED = ["attn_lrp", "gradient_x_input", "saliency", "attention_gradient", "attcat", "grad_sam", "gae"]
+
+
+@pytest.mark.parametrize("method", [*RECORDED, "attention_shapley"])
 def test_other_methods_are_recorded_too(method):
     model = build("bert", attribution_method=method)
     names = graph_inputs(model)
@@ -91,6 +94,12 @@ def test_recording_leaves_the_model_as_it_was():
     assert all(p.grad is None for p in model.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert not any("autograd" in str(node.target) for node in graph.graph.nodes)
+
+
+def test_integrated_gradients_are_refused():
+    model = build("bert", attribution_method="integrated_gradients")
+    with pytest.raises(ValueError, match="integrated_gradients cannot be recorded as a graph"):
+        trace_attributions(model, graph_inputs(model))
 
 
 def test_training_mode_is_refused():

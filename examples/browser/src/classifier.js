@@ -1,13 +1,11 @@
 // The exported classifier: fetched once, then text -> labels and the words behind one of them.
 
 import { InferenceSession, Tensor, env } from "./vendor/ort.js";
+import { checkGraph, fileError, probabilities, readDescription } from "./description.js";
 import { OffsetTokenizer } from "./tokenizer.js";
 import { sum, sumToWords } from "./words.js";
 
 env.wasm.numThreads = 1; // several threads would need headers that a plain file server does not send
-
-/** What the person who reads the message can mend. */
-export class PlainError extends Error {}
 
 export class Classifier {
   /**
@@ -15,19 +13,19 @@ export class Classifier {
    * @param {(share: number) => void} onProgress - called with the share of the model that has arrived, 0 to 1
    */
   static async load(folder, onProgress) {
-    const json = async (name) => (await fetchFile(folder, name)).json();
-    const [about, description, config] = await Promise.all(
-      ["attrib.json", "tokenizer.json", "tokenizer_config.json"].map(json),
+    const description = readDescription(await readJson(folder, "attrib.json"));
+    const [vocabulary, config] = await Promise.all(
+      ["tokenizer.json", "tokenizer_config.json"].map((name) => readJson(folder, name)),
     );
-    const tokenizer = new OffsetTokenizer(description, config);
+    const tokenizer = new OffsetTokenizer(vocabulary, config);
     const graph = await readAll(await fetchFile(folder, "model.onnx"), onProgress);
-    const session = await InferenceSession.create(graph, { executionProviders: ["wasm"] });
-    return new Classifier(about, tokenizer, session);
+    const session = await openGraph(graph);
+    checkGraph(description, session.inputNames, session.outputNames);
+    return new Classifier(description, tokenizer, session);
   }
 
-  constructor(about, tokenizer, session) {
-    this.about = about;
-    this.labels = Object.keys(about.id2label).map((index) => about.id2label[index]);
+  constructor(description, tokenizer, session) {
+    this.description = description;
     this.tokenizer = tokenizer;
     this.session = session;
   }
@@ -40,11 +38,11 @@ export class Classifier {
    *   ({start, end, score} in UTF-16 units), specialScore, residual, readTo (where the text was cut, or null), tokens
    */
   async explain(text, target = -1, contrast = -1) {
-    const { ids, typeIds, offsets, readTo } = this.tokenizer.encode(text, this.about.max_tokens);
+    const { ids, typeIds, offsets, readTo } = this.tokenizer.encode(text, this.description.limit);
     const rows = { input_ids: ids, attention_mask: ids.map(() => 1), token_type_ids: typeIds };
     const single = { attribution_target: [target], attribution_contrast: [contrast] };
     const feeds = {};
-    for (const name of this.about.inputs) {
+    for (const name of this.description.inputs) {
       const values = BigInt64Array.from(rows[name] ?? single[name], BigInt);
       feeds[name] = new Tensor("int64", values, rows[name] ? [1, values.length] : [1]);
     }
@@ -56,7 +54,7 @@ export class Classifier {
     const ofText = scores.filter((_, index) => offsets[index]);
     const whole = logits[explained] - (contrast < 0 ? 0 : logits[contrast]);
     return {
-      probabilities: softmax(logits),
+      probabilities: probabilities(logits, this.description.independent),
       predicted: logits.indexOf(Math.max(...logits)),
       target: explained,
       contrast,
@@ -71,13 +69,25 @@ export class Classifier {
 
 async function fetchFile(folder, name) {
   const response = await fetch(folder + name);
-  if (!response.ok) {
-    throw new PlainError(
-      `The file model/${name} is missing (${response.status}). Write it with: ` +
-        "attrib export MODEL_DIR --format onnx --output examples/browser/dist/model",
-    );
-  }
+  if (!response.ok) throw fileError(name, `is missing (${response.status})`);
   return response;
+}
+
+async function readJson(folder, name) {
+  const response = await fetchFile(folder, name);
+  try {
+    return await response.json();
+  } catch {
+    throw fileError(name, "is not JSON");
+  }
+}
+
+async function openGraph(bytes) {
+  try {
+    return await InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+  } catch (error) {
+    throw fileError("model.onnx", `could not be opened (${error.message})`);
+  }
 }
 
 /** A response's bytes, with progress where the server says how many there are. */
@@ -93,10 +103,4 @@ async function readAll(response, onProgress) {
     if (total) onProgress(Math.min(1, length / total));
   }
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
-}
-
-function softmax(logits) {
-  const highest = Math.max(...logits);
-  const powers = logits.map((logit) => Math.exp(logit - highest));
-  return powers.map((power) => power / sum(powers));
 }

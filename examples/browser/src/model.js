@@ -22,7 +22,7 @@ export class Model {
     });
   }
 
-  /** @returns {Promise<{labels: string[], method: string}>} */
+  /** @returns {Promise<string[]>} the labels, by index */
   load(folder) {
     return this.#call("load", folder);
   }

@@ -1,7 +1,7 @@
 // Wires the page: what is typed and chosen goes to the model, what comes back to the view.
 
 import { Model } from "./model.js";
-import { element, highlighted, isolated, labelBars, percent, signed, sumLine } from "./view.js";
+import { element, highlighted, isolated, labelBars, percent, question, signed, sumLine } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -19,7 +19,7 @@ async function start() {
     model = new Model((share) => {
       say(share < 1 ? `Loading the model: ${Math.floor(100 * share)} %` : "Preparing the model …");
     });
-    ({ labels } = await model.load(new URL("./model/", import.meta.url).href));
+    labels = await model.load(new URL("./model/", import.meta.url).href);
   } catch (error) {
     say(error.message, true);
     return;
@@ -53,13 +53,8 @@ function show(text, result, milliseconds) {
   $("labels").replaceChildren(...labelBars(labels, result, (label) => explain(text, label)));
   for (const option of $("contrast").options) option.disabled = Number(option.value) === result.target;
   $("contrast").value = result.contrast;
-  const target = isolated(labels[result.target]);
-  $("question").replaceChildren(
-    ...(result.contrast < 0 ? ["What speaks for ", target] : ["Why ", target, ", not ", isolated(labels[result.contrast])]),
-  );
+  $("question").replaceChildren(...question(labels[result.target], labels[result.contrast]));
   $("words").replaceChildren(...highlighted(text, result.words, result.readTo));
-  $("for").replaceChildren("for ", target.cloneNode(true));
-  $("against").replaceChildren(...(result.contrast < 0 ? ["against"] : ["for ", isolated(labels[result.contrast])]));
   $("sum").replaceChildren(...sumLine(result.words, result));
   readOut(null);
   $("result").hidden = false;
@@ -73,7 +68,7 @@ function show(text, result, milliseconds) {
 
 /** Says one word's score below the text. */
 function readOut(word) {
-  const hint = "Point at a word, or move through them with the arrow keys, for its score.";
+  const hint = "Point at a word, or tap it, to see how much it counts.";
   $("score").replaceChildren(
     ...(word ? [isolated(word.textContent), " ", element("b", "", signed(Number(word.dataset.score)))] : [hint]),
   );

@@ -4,6 +4,7 @@
 // ideographs outside the basic plane). So BERT's normalizing and splitting is done here, character by character, and
 // the library does what it does right: the vocabulary's word pieces and the special tokens around them.
 
+import { PlainError } from "./description.js";
 import { Tokenizer } from "./vendor/tokenizers.js";
 
 // What BERT's normalizer calls an ideograph; the third-last range is as the original has it.
@@ -27,12 +28,14 @@ export class OffsetTokenizer {
    * @param {object} config - the parsed tokenizer_config.json
    */
   constructor(description, config) {
-    const kinds = [description.normalizer, description.pre_tokenizer, description.model].map((part) => part?.type);
+    const kinds = [description.normalizer, description.pre_tokenizer, description.model].map(
+      (part) => part?.type ?? "none",
+    );
     if (kinds.join() !== "BertNormalizer,BertPreTokenizer,WordPiece") {
-      throw new Error(`This page reads BERT's kind of tokenizer, not ${kinds.join(", ")}.`);
+      throw new PlainError(`This page reads BERT's kind of tokenizer, not ${kinds.join(", ")}.`);
     }
     if (description.added_tokens.some((token) => token.normalized || token.single_word || token.lstrip || token.rstrip)) {
-      throw new Error("This page reads no added tokens that take part of the text around them.");
+      throw new PlainError("This page reads no added tokens that take part of the text around them.");
     }
     this.options = description.normalizer;
     this.prefix = description.model.continuing_subword_prefix;

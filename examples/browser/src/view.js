@@ -38,11 +38,24 @@ export function labelBars(labels, result, onChoose) {
       element("span", "share", percent(share)),
     );
     button.type = "button";
+    button.dataset.index = index;
     button.dataset.probability = share;
     button.setAttribute("aria-pressed", index === result.target);
     button.addEventListener("click", () => onChoose(index));
     return button;
   });
+}
+
+/**
+ * What the words below are marked for, in their colours.
+ * @param {string} target - the label explained
+ * @param {string} [contrast] - the label that it is compared with
+ */
+export function question(target, contrast) {
+  const words = element("span", "tone for", "for ", isolated(target));
+  return contrast === undefined
+    ? ["Words ", words, " and ", element("span", "tone against", "against it")]
+    : ["Words ", words, " and ", element("span", "tone against", "for ", isolated(contrast))];
 }
 
 /**

@@ -1,13 +1,14 @@
 // The classifier in a thread of its own, so that the page stays awake while it computes.
 
-import { Classifier, PlainError } from "./classifier.js";
+import { Classifier } from "./classifier.js";
+import { PlainError } from "./description.js";
 
 let classifier;
 
 const handlers = {
   async load(folder) {
     classifier = await Classifier.load(folder, (share) => postMessage({ share }));
-    return { labels: classifier.labels, method: classifier.about.attribution_method };
+    return classifier.description.labels;
   },
   explain: (text, target, contrast) => classifier.explain(text, target, contrast),
 };

@@ -25,19 +25,24 @@ export async function openBrowser() {
   return chromium.launch({ executablePath: find(), args: ["--no-sandbox"], timeout: 120_000 });
 }
 
-/** A page with what it requests and what its console says in `requests` and `complaints`. */
+/** A page with what it requests, what its console says and what it pops up in `requests`, `complaints`, `dialogs`. */
 export async function watchedPage(browser, options = {}) {
   const context = await browser.newContext(options);
   const requests = [];
   const complaints = [];
+  const dialogs = [];
   context.on("request", (request) => requests.push(request.url()));
   context.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) complaints.push(message.text());
   });
   context.on("weberror", (error) => complaints.push(String(error.error())));
   const page = await context.newPage();
+  page.on("dialog", (dialog) => {
+    dialogs.push(dialog.message());
+    dialog.dismiss();
+  });
   page.setDefaultTimeout(180_000);
-  return { page, requests, complaints };
+  return { page, requests, complaints, dialogs };
 }
 
 /** Waits for the answer to the newest question, or a warning. */

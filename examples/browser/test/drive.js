@@ -11,12 +11,12 @@ const [url] = process.argv.slice(2);
 const questions = JSON.parse(readFileSync(0, "utf8"));
 const browser = await openBrowser();
 try {
-  const { page, requests, complaints } = await watchedPage(browser);
+  const { page, requests, complaints, dialogs } = await watchedPage(browser);
   await page.goto(url);
   await settled(page);
   const answers = [];
   for (const question of questions) answers.push(await ask(page, question));
-  const seen = { requests: [...requests], complaints: [...complaints] };
+  const seen = { requests: [...requests], complaints: [...complaints], dialogs };
   // What the page and its thread get when they ask another origin, one that would answer anybody.
   const other = await openServer();
   const elsewhere = [];
@@ -45,8 +45,7 @@ async function ask(page, { text, target, contrast }) {
   await page.click("#run");
   await settled(page);
   if (target !== null) {
-    const names = await page.$$eval("#contrast option", (options) => options.map((option) => option.textContent));
-    await page.locator(".label", { hasText: names[target + 1] }).click();
+    await page.click(`.label[data-index="${target}"]`);
     await settled(page);
   }
   if (contrast !== null) {
@@ -67,6 +66,7 @@ async function ask(page, { text, target, contrast }) {
       status: document.getElementById("status").textContent,
       hidden: document.getElementById("result").hidden,
       label: document.getElementById("label").textContent,
+      question: document.getElementById("question").textContent,
       probabilities: Object.fromEntries(
         [...document.querySelectorAll(".label")].map((bar) => [
           bar.querySelector(".name").textContent,
@@ -75,6 +75,7 @@ async function ask(page, { text, target, contrast }) {
       ),
       text: units(words.textContent),
       elements: words.querySelectorAll(":not(span)").length,
+      foreign: document.querySelectorAll("img, iframe, style, body script, #result b *, #result bdi *").length,
       words: scores,
       sum: [...document.querySelectorAll("#sum b")].map((number) => Number(number.dataset.value)),
     };

@@ -1,0 +1,287 @@
+"""The evaluation of a model's explanations over a data set: explain, measure, compare; a killed run goes on."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import UserError
+from .classifiers import Classifier, load_classifier
+from .costs import measure_costs
+from .evaluation_report import write_report
+from .explainers import Explainer, explain_batch, select_explainers
+from .fingerprints import settings_of
+from .journal import Journal, check_settings, write_whole
+from .metrics import METRICS, Metric, get_metric
+from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_logits
+from .removal import Removal
+from .results import Values, summarise
+from .samples import Columns, load_sample
+from .texts import EncodedText, encode_text, mean_rationale_share
+
+
+DEFAULT_METRICS = ("auac", "comprehensiveness", "sufficiency", "aopc")
+STATE, COSTS_FILE = "state", "cost.json"
+# Tokens of the texts in one batch; about a minute of work on one core, which is what a kill may cost. A text that is
+# measured becomes some thirty variants a method, an explained one a forward and a backward pass or two.
+EXPLAINED_AT_ONCE, MEASURED_AT_ONCE = 1024, 256
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is measured, on which texts and how.
+
+    Attributes:
+        methods: names separated by commas; see `select_explainers`.
+        metrics: names separated by commas; by default faithfulness, and plausibility where there is a rationale.
+        limit: how many texts are drawn at random; all if None.
+        removal, unit: what stands for removed tokens, and what is removed together; see `Removal`.
+        batch_size: most texts that are explained, or measured, at once.
+        budget: of LIME, KernelSHAP and integrated gradients; see `select_explainers`.
+    """
+
+    methods: str = "cheap"
+    metrics: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    split: str = "test"
+    limit: int | None = None
+    max_length: int | None = None
+    removal: str = "mask"
+    unit: str = "token"
+    seed: int = 0
+    batch_size: int = 32
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "batch_size", "budget"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value}: it must be 1 at least.")
+
+
+def evaluate_model(model_dir: Path, source: str, output: Path, options: EvaluationOptions) -> dict[str, Any]:
+    """Measure explanations of a model's decisions on texts, and write a report.
+
+    Each method explains the label that the model predicts for the whole text. Explanations and measurements are kept
+    in `output/state` batch by batch: a run that was killed goes on there and gives the same results to the last byte,
+    and a later run with more methods or metrics measures only those.
+
+    Args:
+        model_dir: what `train.py` left, or a folder of any sequence classifier of transformers.
+        source: a file or a Hub id.
+        output: a folder; made if need be.
+
+    Returns:
+        What `results.json` holds: see `summarise`.
+
+    Raises:
+        UserError: for anything that cannot be loaded, named or mixed with what `output` holds.
+    """
+    if output.is_file():
+        raise UserError(f"--output {output} is a file: name a folder.")
+    classifier = load_classifier(model_dir)
+    metrics = select_metrics(options.metrics, options.columns.rationale)
+    explainers = select_explainers(options.methods, classifier, options.budget)
+    removals = _removals(metrics, classifier, options)
+    sample = load_sample(
+        source, options.split, options.columns, classifier, options.limit, options.max_length, options.seed
+    )
+    state = output / STATE
+    state.mkdir(parents=True, exist_ok=True)
+    with (
+        closing(Journal(state / "attributions.jsonl")) as attributions,
+        closing(Journal(state / "measurements.jsonl")) as measurements,
+    ):
+        check_settings(state / "settings.json", settings_of(classifier, sample.texts, explainers, asdict(options)))
+        run = _Run(classifier, sample.texts, explainers, metrics, removals, options)
+        costs = run.measure_costs(output / COSTS_FILE)
+        run.explain(attributions)
+        run.measure(attributions, measurements)
+        values = Values.read(sample.texts, explainers, metrics, attributions.entries, measurements.entries)
+    results = summarise(values, explainers, metrics, removals, sample, options.seed) | {
+        "model": model_dir.resolve().name,
+        "data": source,
+        "accuracy": run.accuracy(),
+        "options": asdict(options),
+    }
+    write_report(results, costs, output)
+    return results
+
+
+def select_metrics(names: str | None, rationale: str | None = None) -> list[Metric]:
+    """The metrics of a comma-separated list, or the usual ones.
+
+    Raises:
+        UserError: for an unknown metric, none at all, or one that needs a rationale where there is none.
+    """
+    if names is None:
+        chosen = [get_metric(name) for name in DEFAULT_METRICS]
+        return chosen + [metric for metric in METRICS.values() if rationale is not None and metric.needs == "rationale"]
+    chosen = [get_metric(name) for name in dict.fromkeys(filter(None, (name.strip() for name in names.split(","))))]
+    if not chosen:
+        raise UserError("--metrics names no metric.")
+    for metric in chosen:
+        if metric.needs == "rationale" and rationale is None:
+            raise UserError(f"the metric {metric.name} needs --rationale: the column with what people marked.")
+    return chosen
+
+
+def batches_of(texts: Sequence[EncodedText], batch_size: int, tokens: int) -> list[list[int]]:
+    """Places of texts that are read together, the longest first, so that what does not fit shows at once.
+
+    They depend on the texts alone. A batch is read as a whole or not at all, so that numbers do not depend on where a
+    run was interrupted.
+
+    Args:
+        batch_size: most texts in a batch.
+        tokens: most tokens in a batch, padding included; a longer text is a batch of its own.
+    """
+    order = sorted(range(len(texts)), key=lambda place: (-len(texts[place].ids), place))
+    batches: list[list[int]] = []
+    for place in order:
+        full = not batches or len(batches[-1]) == batch_size
+        if full or (len(batches[-1]) + 1) * len(texts[batches[-1][0]].ids) > tokens:
+            batches.append([])
+        batches[-1].append(place)
+    return batches
+
+
+class _Run:
+    """The work of one evaluation; what is in the journals already is not done again."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        texts: list[EncodedText],
+        explainers: list[Explainer],
+        metrics: list[Metric],
+        removals: dict[str, Removal],
+        options: EvaluationOptions,
+    ) -> None:
+        self.classifier, self.texts, self.explainers, self.metrics = classifier, texts, explainers, metrics
+        self.removals, self.seed = removals, options.seed
+        self.max_length = options.max_length or classifier.token_limit
+        self.batch_size = options.batch_size
+        self.batches = batches_of(texts, self.batch_size, EXPLAINED_AT_ONCE)
+        self.logits = classifier_logits(classifier.model, classifier.tokenizer)
+        self.targets = self._predict()
+        # Metrics that choose tokens choose as many as people marked on average.
+        share = {"share": mean_rationale_share(texts) or 0.0}
+        self.choices = {m.name: share if "share" in signature(m.measure).parameters else {} for m in metrics}
+
+    def _predict(self) -> list[int]:
+        predicted = [0] * len(self.texts)
+        for batch in tqdm(self.batches, desc="predicting", unit="batch", leave=False):
+            logits = self.logits([self.texts[place].variant for place in batch])
+            for place, label in zip(batch, logits.argmax(axis=1)):
+                predicted[place] = int(label)
+        return predicted
+
+    def accuracy(self) -> float | None:
+        """Share of right predictions among the texts that have a label."""
+        right = [text.label == target for text, target in zip(self.texts, self.targets) if text.label is not None]
+        return float(np.mean(right)) if right else None
+
+    def measure_costs(self, file: Path) -> dict[str, dict[str, float]]:
+        """Costs by method, measured once and kept in `file`; a method that fails has none."""
+        costs = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        new = [explainer for explainer in self.explainers if explainer.name not in costs]
+        parts = measure_costs(new, self.classifier, self.logits, self.texts, self.targets, self.seed) if new else ()
+        for part in parts:
+            costs |= {name: cost and cost.as_dict() for name, cost in part.items()}
+            write_whole(file, json.dumps(costs, indent=2) + "\n")
+        return costs
+
+    def explain(self, attributions: Journal) -> None:
+        """Every text by every method."""
+        done = {(entry["method"], entry["key"]) for entry in attributions.entries}
+        with self._bar("explaining", len(self.explainers)) as bar:
+            for places in self.batches:
+                for explainer in self.explainers:
+                    if (explainer.name, self.texts[places[0]].key) not in done:
+                        attributions.append(list(self._explain(explainer, places)))
+                    bar.update(sum(len(self.texts[place].ids) for place in places))
+
+    def _explain(self, explainer: Explainer, places: list[int]) -> Iterator[dict[str, Any]]:
+        own = [place for place in places if not all(self.texts[place].special)]
+        texts, targets = [self.texts[place] for place in own], [self.targets[place] for place in own]
+        found = explain_batch(explainer, self.classifier, texts, targets, self.seed) if own else []
+        explanations = dict(zip(own, found))
+        for place in places:
+            entry = {"key": self.texts[place].key, "method": explainer.name, "target": self.targets[place]}
+            explanation = explanations.get(place)
+            if explanation is None:
+                yield entry | {"reason": "only special tokens"}
+            elif explanation.scores is None:
+                yield entry | {"reason": explanation.reason}
+            else:
+                yield entry | {"scores": explanation.scores}
+
+    def measure(self, attributions: Journal, measurements: Journal) -> None:
+        """Every explanation by every metric."""
+        scores = {
+            (entry["method"], entry["key"]): np.array(entry["scores"])
+            for entry in attributions.entries
+            if "scores" in entry
+        }
+        done = {(entry["method"], entry["metric"], entry["key"]) for entry in measurements.entries}
+        probe = Probe(self.logits)
+        with self._bar("measuring", 1) as bar:
+            for places in batches_of(self.texts, self.batch_size, MEASURED_AT_ONCE):
+                # Measurements of one text stand together: they share many of their questions.
+                asked = [
+                    (self.texts[place], explainer, metric, self.targets[place])
+                    for place in places
+                    for explainer in self.explainers
+                    for metric in self.metrics
+                    if (explainer.name, self.texts[place].key) in scores
+                    and (explainer.name, metric.name, self.texts[place].key) not in done
+                ]
+                if asked:
+                    found = probe.run([self._measurement(*one, scores) for one in asked], progress=False)
+                    measurements.append([_entry(*one[:3], outcome) for one, outcome in zip(asked, found)])
+                bar.update(sum(len(self.texts[place].ids) for place in places))
+
+    def _measurement(
+        self, text: EncodedText, explainer: Explainer, metric: Metric, target: int, scores: dict[Any, np.ndarray]
+    ) -> Measurement:
+        own, options = scores[explainer.name, text.key], self.choices[metric.name]
+        if metric.needs == "explainer":
+            options = options | {"explain": lambda sources, label: self._explain_sources(explainer, sources, label)}
+        return metric.measure(text, own, target, self.removals[metric.name], **options)
+
+    def _explain_sources(
+        self, explainer: Explainer, sources: list[tuple[str, ...]], label: int
+    ) -> list[tuple[EncodedText, np.ndarray]]:
+        """Other texts explained, for metrics that edit the text; see `stability`."""
+        texts = [encode_text(one, self.classifier.tokenizer, max_length=self.max_length) for one in sources]
+        found = explain_batch(explainer, self.classifier, texts, [label] * len(texts), self.seed)
+        if any(explanation.scores is None for explanation in found):
+            raise NotMeasurable("an edited text is not explained")
+        return [(text, np.array(explanation.scores)) for text, explanation in zip(texts, found)]
+
+    def _bar(self, what: str, times: int) -> tqdm:
+        return tqdm(total=times * sum(len(text.ids) for text in self.texts), desc=what, unit="token", unit_scale=True)
+
+
+def _entry(text: EncodedText, explainer: Explainer, metric: Metric, outcome: Any) -> dict[str, Any]:
+    entry = {"key": text.key, "method": explainer.name, "metric": metric.name}
+    if not isinstance(outcome, Measured):
+        return entry | {"reason": str(outcome)}
+    if not np.isfinite(outcome.value):
+        return entry | {"reason": "the metric is not finite"}
+    return entry | {"value": outcome.value} | ({"curve": outcome.curve} if outcome.curve else {})
+
+
+def _removals(metrics: Iterable[Metric], classifier: Classifier, options: EvaluationOptions) -> dict[str, Removal]:
+    """What each metric removes and how: as its definition says, else as the user wishes."""
+    return {
+        metric.name: Removal.of(classifier.tokenizer, metric.removal or options.removal, options.unit)
+        for metric in metrics
+    }

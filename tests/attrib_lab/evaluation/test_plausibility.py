@@ -1,0 +1,118 @@
+"""Word scores against known evidence and human rationales, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from attrib_lab.evaluation.plausibility import auprc, evidence_average_precision, iou_f1, token_f1
+from attrib_lab.evaluation.probing import NotMeasurable, Probe
+from attrib_lab.evaluation.removal import Removal
+from attrib_lab.evaluation.texts import EncodedText
+
+
+def words(*scores):
+    return [{"word": "w", "start": 2 * i, "end": 2 * i + 1, "score": s} for i, s in enumerate(scores)]
+
+
+def test_evidence_on_top_is_perfect():
+    assert evidence_average_precision(words(0.9, 0.1, 0.8), [[0, 1], [4, 5]]) == 1.0
+
+
+def test_hand_computed_ranking():
+    # Ranks 1 and 3 are evidence: (1/1 + 2/3) / 2.
+    assert evidence_average_precision(words(0.9, 0.5, 0.1), [[0, 1], [4, 5]]) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_the_sign_counts():
+    # The strongest score is negative: the evidence comes last of three.
+    assert evidence_average_precision(words(-0.9, 0.5, 0.1), [[0, 1]]) == pytest.approx(1 / 3)
+
+
+def test_nothing_to_rank_is_nan():
+    assert math.isnan(evidence_average_precision(words(0.1, 0.2), []))
+    assert math.isnan(evidence_average_precision(words(0.1, 0.2), [[0, 5]]))
+
+
+# Against human rationales ----------------------------------------------------------------------------------------
+
+
+TOKENS = Removal("delete", None)
+WORDS = Removal("delete", None, "word")
+
+
+def measure(metric, marks, scores, removal=TOKENS, words=None, **options):
+    """A metric of tokens between [CLS] and [SEP], both of which have high scores."""
+    size = len(marks)
+    text = EncodedText(
+        key="0-00000000",
+        ids=tuple(range(size + 2)),
+        special=(True, *[False] * size, True),
+        words=(None, *(words or range(size)), None),
+        rationale=(False, *map(bool, marks), False),
+    )
+    (result,) = Probe(None).run([metric(text, np.array([9.0, *scores, 9.0]), 0, removal, **options)], progress=False)
+    return result if isinstance(result, NotMeasurable) else result.value
+
+
+def test_auprc_by_hand():
+    # Marked tokens come first and last of five: (1/1 + 2/5) / 2.
+    assert measure(auprc, [1, 1, 0, 0, 0], [0.9, 0.1, 0.5, 0.2, 0.3]) == pytest.approx(0.7)
+
+
+def test_auprc_of_words():
+    # The marked token is the last of four; its word, 0.4 + 0.3, is the first of three.
+    assert measure(auprc, [0, 1, 0, 0], [0.4, 0.3, 0.5, 0.6]) == pytest.approx(1 / 4)
+    assert measure(auprc, [0, 1, 0, 0], [0.4, 0.3, 0.5, 0.6], WORDS, [0, 0, 1, 2]) == 1.0
+
+
+def test_token_f1_by_share():
+    # 0.4 of five tokens: tokens 0 and 2 are chosen, one of them is marked, and one marked token is missed.
+    assert measure(token_f1, [1, 1, 0, 0, 0], [0.9, 0.1, 0.5, 0.2, 0.3], share=0.4) == pytest.approx(0.5)
+    # At least one token is chosen: precision 1, recall 1/2.
+    assert measure(token_f1, [1, 1, 0, 0, 0], [0.9, 0.1, 0.5, 0.2, 0.3], share=0.0) == pytest.approx(2 / 3)
+    assert measure(token_f1, [0, 0, 0, 1, 0], [0.9, 0.1, 0.5, 0.2, 0.3], share=0.4) == 0.0
+
+
+def test_token_f1_by_threshold():
+    # 0.9, 0.5 and 0.3 are chosen: precision 1/3, recall 1/2.
+    assert measure(token_f1, [1, 1, 0, 0, 0], [0.9, 0.1, 0.5, 0.2, 0.3], threshold=0.3) == pytest.approx(0.4)
+    assert measure(token_f1, [1, 1, 0, 0, 0], [0.9, 0.1, 0.5, 0.2, 0.3], threshold=5.0) == 0.0
+
+
+def test_iou_f1_by_hand():
+    # Chosen runs {0, 1} and {4}; marked runs {0, 1, 2} and {5}. The first matches at 2/3, {4} matches nothing:
+    # precision 1/2, recall 1/2.
+    assert measure(iou_f1, [1, 1, 1, 0, 0, 1], [0.9, 0.8, 0.1, 0.2, 0.7, 0.3], threshold=0.5) == pytest.approx(0.5)
+    # One of two is half: a match. One of three is none.
+    assert measure(iou_f1, [1, 1, 0], [0.9, 0.1, 0.2], threshold=0.5) == 1.0
+    assert measure(iou_f1, [1, 1, 1], [0.9, 0.1, 0.2], threshold=0.5) == 0.0
+
+
+def test_a_run_does_not_go_over_a_special_token():
+    text = EncodedText(
+        key="0", ids=(0, 1, 2), special=(False, True, False), words=(0, None, 1), rationale=(True, False, False)
+    )
+    # Both tokens are chosen, as two runs: one matches the marked one, so precision is 1/2 and recall 1.
+    (result,) = Probe(None).run([iou_f1(text, np.ones(3), 0, TOKENS, threshold=0.5)], progress=False)
+    assert result.value == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("metric", [auprc, token_f1, iou_f1])
+def test_without_a_rationale_nothing_is_measured(metric):
+    options = {} if metric is auprc else {"share": 0.5}
+    text = EncodedText(key="0", ids=(0, 1), special=(False, False), words=(0, 1))
+    (result,) = Probe(None).run([metric(text, np.ones(2), 0, TOKENS, **options)], progress=False)
+    assert str(result) == "no rationale"
+    assert str(measure(metric, [0, 0], [1.0, 2.0], **options)) == "no rationale"
+    assert str(measure(metric, [1], [1.0], **options)) == "only one token"
+    assert str(measure(metric, [1, 0], [math.nan, 1.0], **options)) == "scores are not finite"
+
+
+def test_auprc_of_a_text_that_is_all_rationale():
+    assert str(measure(auprc, [1, 1], [1.0, 2.0])) == "everything is rationale"
+
+
+def test_what_an_explanation_names_must_be_said():
+    with pytest.raises(ValueError, match="give either a share or a threshold"):
+        measure(token_f1, [1, 0], [1.0, 2.0])
