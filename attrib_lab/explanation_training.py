@@ -109,7 +109,7 @@ def _learn_from_teacher(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]
         with torch.no_grad():
             return -F.mse_loss(head(validation.features.float()), validation.targets).item()
 
-    head = _fresh_head(model, "labels", recipe.seed)
+    head = _fresh_head(model, "labels", recipe)
     history = fit_head(head, [train], F.mse_loss, score=score, **_settings(recipe))
     found = grade_faithfulness(model, trained.tokenizer, test, [teacher, "expnet", "random"])
     figures = {
@@ -155,7 +155,7 @@ def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
     test = marked_texts(rows, trained.tokenizer, max_length=length, **columns)
     if not test:
         raise UserError(f"{data.test}: nothing is marked in {explainer.rationale!r}.")
-    head = _fresh_head(model, "importance", recipe.seed)
+    head = _fresh_head(model, "importance", recipe)
     parts, held_out = (
         [
             gather_examples(task.model, task.tokenizer, getattr(task, split), rationale_targets, task.name)
@@ -239,10 +239,10 @@ def _importance(head: ExpNet, examples: HeadExamples) -> list[np.ndarray]:
 # Both ---------------------------------------------------------------------------------------------------------------
 
 
-def _fresh_head(model: AttribForSequenceClassification, kind: str, seed: int) -> ExpNet:
+def _fresh_head(model: AttribForSequenceClassification, kind: str, recipe: Recipe) -> ExpNet:
+    model.config.attribution_head, model.config.attribution_head_reads = kind, recipe.explainer.reads
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model.config.attribution_head = kind
+        torch.manual_seed(recipe.seed)
         model.expnet = build_expnet(model.config)
     return model.expnet
 

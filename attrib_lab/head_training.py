@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
-from modeling_attrib.expnet import ExpNet, attention_features
+from modeling_attrib.expnet import ExpNet, read_features
 
 from .evaluation.texts import EncodedText
 
@@ -31,7 +31,7 @@ class HeadExamples:
     """What a head learns from: one row a token, special tokens included, text after text.
 
     Attributes:
-        features: (tokens, F), in half precision: they are logarithms, and many.
+        features: (tokens, F), in half precision: they are many.
         targets: (tokens, outputs).
         lengths: tokens of each text.
     """
@@ -81,7 +81,7 @@ def gather_examples(
     """What the head reads of each token of `texts`, and what `targets` says of it: (batch, tokens, outputs)."""
 
     def read(inputs: Inputs, chosen: Sequence[EncodedText]) -> tuple[torch.Tensor, torch.Tensor]:
-        return attention_features(model, inputs)[1].half(), targets(inputs, chosen).float()
+        return read_features(model, inputs)[1].half(), targets(inputs, chosen).float()
 
     features, wanted = zip(*read_in_batches(texts, tokenizer, read, name))
     return HeadExamples(torch.cat(features), torch.cat(wanted), tuple(len(text.ids) for text in texts))

@@ -9,6 +9,7 @@ import yaml
 from transformers import TrainingArguments
 
 from modeling_attrib import AttribConfig
+from modeling_attrib.configuration_attrib import HEAD_INPUTS
 
 from .errors import UserError, nearest
 
@@ -108,12 +109,14 @@ class ExplainerSection:
     Attributes:
         learns_from: an attribution method, whose scores for the texts of `data.train` it learns to give; or
             "rationales", what people marked in the texts of `tasks`.
+        reads: what the head reads of each token: its "attention" patterns, or its "states" (see `AttribConfig`).
         tasks: of rationales: one or more `TaskSection`s.
         rationale: of rationales: the column of `data.test` with what people marked there, to be found by a head that
             has never seen any of it.
     """
 
     learns_from: str = "lrp"
+    reads: str = "attention"
     tasks: list[TaskSection] = field(default_factory=list)
     rationale: str = "rationale"
 
@@ -153,7 +156,8 @@ class Recipe:
 
 _TOP = ["output_dir", "seed", "early_stopping_patience", "masked_training", "model", "data", "training", "explainer"]
 _MODEL = [f.name for f in fields(ModelSection) if f.name != "config"]
-_NOT_CHOSEN = ("backbone_config", "attribution_head", "kwargs", "return")  # the head comes with its own training
+# The head comes with its own training.
+_NOT_CHOSEN = ("backbone_config", "attribution_head", "attribution_head_reads", "kwargs", "return")
 _CONFIG = [name for name in AttribConfig.__init__.__annotations__ if name not in _NOT_CHOSEN] + ["problem_type"]
 _DATA = [f.name for f in fields(DataSection)]
 _TRAINING = sorted({f.name for f in fields(TrainingArguments)} - {"output_dir", "seed", "data_seed"})
@@ -296,6 +300,8 @@ def _build_explainer(content: dict[str, Any], where: str) -> ExplainerSection | 
         explainer.tasks.append(TaskSection(**task))
     if (explainer.learns_from == "rationales") != bool(explainer.tasks):
         raise UserError(f"{where}: an explainer that learns from rationales has tasks, and no other one has.")
+    if explainer.reads not in HEAD_INPUTS:
+        raise UserError(f"{where}: explainer.reads={explainer.reads!r}: use one of {', '.join(HEAD_INPUTS)}.")
     if not content["data"].get("test"):
         raise UserError(f"{where}: data.test is missing: a head is graded before it is kept.")
     return explainer

@@ -32,7 +32,7 @@ class AttentionRecord:
         if self.probabilities is not None:
             return self.probabilities
         scale = 1.0 / math.sqrt(self.query.shape[-1]) if self.scale is None else self.scale
-        scores = (self.query @ self.key.transpose(-1, -2)) * scale
+        scores = (self.query * scale) @ self.key.transpose(-1, -2)
         lowest = torch.finfo(scores.dtype).min  # not -inf: a padding row that sees nothing would become NaN
         if self.is_causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)

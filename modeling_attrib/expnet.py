@@ -1,7 +1,6 @@
-"""ExpNet: a small trained head that gives each token a score from its attention pattern, in the same forward pass."""
+"""ExpNet: a small trained head that scores each token by its attention pattern or states, in the same forward pass."""
 
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +10,9 @@ from torch.nn import functional as F
 
 from .attention_records import SOFTMAX, AttentionRecorder, record_attention
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .backbone_parts import find_parts
 from .contrastive import at_least_float32
+from .taps import Taps, check_states
 
 
 _ENTRIES_AT_ONCE = 1 << 18  # of A, over texts and heads: what stays in a core's cache is read again at little cost
@@ -21,10 +22,9 @@ _SMALLEST = 1e-3  # of even attention: below it a head is taken not to look; kee
 class AttentionPatterns(AttentionRecorder):
     """Context manager that reads off every attention product in this thread what ExpNet reads, and keeps no A.
 
-    Fused attention is written out, a few texts at a time: A is there for the output and for the head at once, which is
-    cheaper than the kernel with A beside it. One layer's records are (batch, tokens, heads, 4): for token i of n real
-    ones and each head A[f, i], A[i, f], mean over real queries q of A[q, i], and A[i, i], where f is the first real
-    token ([CLS]); all times n, so that even attention is 1 whatever the length.
+    Fused attention is written out, a few heads at a time: A is there for the output and for the head at once, which is
+    cheaper than the kernel with A beside it. One layer's record is (batch, heads, tokens, 4): for each head and token i
+    A[f, i], A[i, f], the mean over real queries q of A[q, i], and A[i, i], where f is the first real token ([CLS]).
 
     Args:
         mask: (batch, tokens), 1 at real tokens.
@@ -32,7 +32,9 @@ class AttentionPatterns(AttentionRecorder):
 
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
-        self._real = mask.bool()
+        self._real = mask.bool()[:, None, None]
+        self._first = self._real.long().argmax(dim=-1, keepdim=True)
+        self.count = self._real.sum(dim=-1, keepdim=True).clamp(min=1)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -41,7 +43,7 @@ class AttentionPatterns(AttentionRecorder):
             return self._attend(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
         if func in SOFTMAX and output.dim() == 4:
-            self.records.append(_read_pattern(output, self._real))
+            self.records.append(_read_pattern(output, self._first, self._real / self.count.to(output.dtype)))
         return output
 
     def _attend(
@@ -55,58 +57,69 @@ class AttentionPatterns(AttentionRecorder):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> torch.Tensor:
+        batch, heads, tokens, _ = query.shape
         if enable_gqa:  # grouped keys serve several query heads each
-            groups = query.shape[1] // key.shape[1]
+            groups = heads // key.shape[1]
             key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-        outputs, patterns = [], []
-        for queries, keys, values, mask, real in self._portions(query, key, value, attn_mask):
-            attention = record_attention(queries, keys, values, mask, 0.0, is_causal, scale).matrix()
-            patterns.append(_read_pattern(attention, real))
-            outputs.append(F.dropout(attention, dropout_p) @ values)
-        self.records.append(torch.cat(patterns))
-        return torch.cat(outputs)
+        if attn_mask is not None:
+            attn_mask = attn_mask.expand(batch, heads, *attn_mask.shape[-2:])
 
-    def _portions(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-    ) -> Iterable[tuple[torch.Tensor | None, ...]]:
-        """The batch, with its mask and its real tokens, in portions of a few texts."""
-        if get_proxy_mode() is not None:  # a graph is being recorded, which has no number of texts to divide yet
-            return [(query, key, value, mask, self._real)]
-        texts = max(1, _ENTRIES_AT_ONCE // (query.shape[1] * query.shape[2] * key.shape[2]))
-        whole = mask is None or mask.dim() < 4 or len(mask) == 1  # one mask for all texts
-        masks = itertools.repeat(mask) if whole else mask.split(texts)
-        return zip(query.split(texts), key.split(texts), value.split(texts), masks, self._real.split(texts))
+        share = self._real / self.count.to(query.dtype)
+
+        def attend(own: tuple[slice, slice]) -> tuple[torch.Tensor, torch.Tensor]:
+            mask = None if attn_mask is None else attn_mask[own]
+            attention = record_attention(query[own], key[own], value[own], mask, 0.0, is_causal, scale).matrix()
+            pattern = _read_pattern(attention, self._first[own[0]], share[own[0]])
+            return (F.dropout(attention, dropout_p) if dropout_p else attention) @ value[own], pattern
+
+        parts = _portions(batch, heads, tokens)
+        if len(parts) == 1:
+            output, pattern = attend(parts[0])
+        else:
+            output, pattern = torch.empty_like(value), value.new_empty(batch, heads, tokens, 4)
+            for own in parts:
+                output[own], pattern[own] = attend(own)
+        self.records.append(pattern)
+        return output
+
+
+def _portions(batch: int, heads: int, tokens: int) -> list[tuple[slice, slice]]:
+    """Texts and heads whose attention is written out together."""
+    if get_proxy_mode() is not None:  # a graph is being recorded, which has no number of texts to divide yet
+        return [(slice(None), slice(None))]
+    at_once = max(1, _ENTRIES_AT_ONCE // tokens**2)
+    texts, own = max(1, at_once // heads), min(heads, at_once)
+    return [
+        (slice(text, text + texts), slice(head, head + own))
+        for text in range(0, batch, texts)
+        for head in range(0, heads, own)
+    ]
 
 
 @torch.no_grad()
-def _read_pattern(attention: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """A, (batch, heads, tokens, tokens), and which tokens are real -> (batch, tokens, heads, 4)."""
+def _read_pattern(attention: torch.Tensor, first: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """A, (batch, heads, tokens, tokens), first real token and each token's share -> (batch, heads, tokens, 4)."""
     heads, tokens = attention.shape[1:3]
-    count = real.sum(dim=1).clamp(min=1).view(-1, 1, 1, 1)
-    first = real.long().argmax(dim=1).view(-1, 1, 1, 1)
     columns = (
         attention.gather(2, first.expand(-1, heads, 1, tokens)).squeeze(2),
         attention.gather(3, first.expand(-1, heads, tokens, 1)).squeeze(3),
-        ((real[:, None, None].to(attention.dtype) / count) @ attention).squeeze(2),
+        (share @ attention).squeeze(2),
         attention.diagonal(dim1=2, dim2=3),
     )
-    return (torch.stack(columns, dim=-1) * count).transpose(1, 2)
+    return torch.stack(columns, dim=-1)
 
 
 class ExpNet(nn.Module):
-    """Attention patterns of all layers, as one vector a token, to scores: F -> 256 -> 64 -> outputs, dropout 0.1.
-
-    F is 4 · layers · heads + 1. Mihaila 2026 also gives each head the mean attention that token i gives: rows of A sum
-    to 1, so that it is 1/n for every head, and one input stands for all of them.
+    """What is known of each token, as one vector, to scores: F -> 256 -> 64 -> outputs, dropout 0.1.
 
     Args:
-        heads: attention heads, over all layers.
+        inputs: F.
         outputs: scores a token: one, or one for each label.
     """
 
-    def __init__(self, heads: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(4 * heads + 1, 256)
+        self.hidden = nn.Linear(inputs, 256)
         self.narrow = nn.Linear(256, 64)
         self.score = nn.Linear(64, outputs)
         self.dropout = nn.Dropout(0.1)
@@ -122,25 +135,39 @@ def build_expnet(config: Any) -> ExpNet | None:
     if config.attribution_head == "none":
         return None
     encoder = config.get_text_config()
-    outputs = config.num_labels if config.attribution_head == "labels" else 1
-    return ExpNet(encoder.num_hidden_layers * encoder.num_attention_heads, outputs)
+    a_layer = {"attention": 4 * encoder.num_attention_heads, "states": encoder.hidden_size}
+    inputs = encoder.num_hidden_layers * a_layer[config.attribution_head_reads]
+    if config.attribution_head_reads == "attention":
+        inputs += 1
+    return ExpNet(inputs, config.num_labels if config.attribution_head == "labels" else 1)
 
 
-def attention_features(classifier: Classifier, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (batch, labels) and what `ExpNet` reads of each token, (batch, tokens, F), from one forward pass.
+@torch.no_grad()
+def read_features(classifier: Classifier, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (batch, labels) and what the head reads of each token, (batch, tokens, F), from one forward pass.
+
+    Its attention pattern (Mihaila 2026): for each layer and head what `AttentionPatterns` reads, times the number of
+    tokens n, so that even attention is 1 whatever the length; and n; as logarithms. Mihaila also takes the mean
+    attention that a token gives: rows of A sum to 1, so that it is 1/n for every head, and one input stands for all.
+
+    Or its states, which that paper does not read: what enters each layer. They cost less, since attention stays inside
+    its kernel.
 
     Raises:
-        ValueError: if the attention of some layer is out of sight.
+        ValueError: if the attention, or the input, of some layer is out of sight.
     """
-    mask = inputs["attention_mask"]
-    with torch.no_grad():
-        weights = classifier.token_weights(inputs)
-        with AttentionPatterns(mask) as patterns:
+    mask, weights = inputs["attention_mask"], classifier.token_weights(inputs)
+    if classifier.config.attribution_head_reads == "states":
+        with Taps(list(find_parts(classifier.backbone).layers)) as tap:
             logits = classifier.classify(inputs, weights)
-        layers = [at_least_float32(record) for record in patterns.layers(classifier.num_layers)]
-        length = mask.bool().sum(dim=1, keepdim=True).clamp(min=1).to(layers[0].dtype)
-        columns = [layer.flatten(2) for layer in layers] + [length.view(-1, 1, 1).expand(-1, mask.shape[1], 1)]
-        return logits, (torch.cat(columns, dim=-1) + _SMALLEST).log()
+        check_states(tap.values, inputs)
+        return logits, torch.cat([at_least_float32(state) for state in tap.values], dim=-1)
+    with AttentionPatterns(mask) as patterns:
+        logits = classifier.classify(inputs, weights)
+    read = torch.cat([at_least_float32(record) for record in patterns.layers(classifier.num_layers)], dim=1)
+    count = patterns.count.squeeze(-1).to(read.dtype)
+    columns = (read.transpose(1, 2).flatten(2) * count, count.expand(-1, mask.shape[1], 1))
+    return logits, (torch.cat(columns, dim=-1) + _SMALLEST).log()
 
 
 @attribution_method(
@@ -161,7 +188,7 @@ def expnet(classifier: Classifier, inputs: Inputs, request: AttributionRequest) 
             "this model has no trained expnet head; train one with train.py (recipes expnet_rationales, "
             "expnet_distilled)."
         )
-    logits, features = attention_features(classifier, inputs)
+    logits, features = read_features(classifier, inputs)
     with torch.no_grad():
         scores = classifier.expnet(features).transpose(1, 2).to(logits.dtype)
         if classifier.config.attribution_head == "labels":

@@ -12,7 +12,7 @@ from architectures import batch as make_batch
 from torch.nn import functional as F
 
 from modeling_attrib import AttribForSequenceClassification, expnet, list_attribution_methods
-from modeling_attrib.expnet import attention_features
+from modeling_attrib.expnet import read_features
 from modeling_attrib.tracing import example_inputs, graph_inputs, trace_attributions
 
 
@@ -50,7 +50,7 @@ def naive_features(name, inputs):
 @torch.no_grad()
 def assert_features(name, kernel, inputs):
     model = build(name, kernel)
-    logits, features = attention_features(model, inputs)
+    logits, features = read_features(model, inputs)
     assert features.shape == (*inputs["input_ids"].shape, 4 * LAYERS * 4 + 1)
     tolerance = 1e-4 if name in FLOAT32_INSIDE else 1e-8
     for row, expected in enumerate(naive_features(name, inputs)):
@@ -84,16 +84,21 @@ def test_the_mean_attention_that_a_token_gives_is_one_number_a_text():
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "modernbert", "llama"])
-def test_texts_are_read_a_few_at_a_time(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("matrices", "shapes"),
+    [(8, [(2, 4), (2, 4), (1, 4)]), (3, [(1, 3), (1, 1)] * 5), (0, [(1, 1)] * 20)],
+    ids=["texts", "heads", "head"],
+)
+def test_attention_is_written_out_a_few_heads_at_a_time(name, matrices, shapes, monkeypatch):
     model, inputs = build(name, "sdpa"), make_batch((7, 11, 9, 4, 6))
-    whole = attention_features(model, inputs)
+    whole = read_features(model, inputs)
     read = []
-    monkeypatch.setattr(expnet, "_ENTRIES_AT_ONCE", 2 * 4 * 11 * 11)
+    monkeypatch.setattr(expnet, "_ENTRIES_AT_ONCE", matrices * 11 * 11)
     monkeypatch.setattr(
-        expnet, "_read_pattern", lambda a, real, own=expnet._read_pattern: read.append(a) or own(a, real)
+        expnet, "_read_pattern", lambda a, *rest, own=expnet._read_pattern: read.append(a) or own(a, *rest)
     )
-    parts = attention_features(model, inputs)
-    assert [len(a) for a in read] == [2, 2, 1] * LAYERS
+    parts = read_features(model, inputs)
+    assert [tuple(a.shape[:2]) for a in read] == shapes * LAYERS
     for one, other in zip(whole, parts):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
@@ -102,10 +107,10 @@ def test_texts_are_read_a_few_at_a_time(name, monkeypatch):
 def test_no_matrix_outlives_its_layer(kernel, monkeypatch):
     alive = []
 
-    def read(attention, real, own=expnet._read_pattern):
+    def read(attention, *rest, own=expnet._read_pattern):
         assert [matrix for matrix in alive if matrix() is not None] == []
         alive.append(weakref.ref(attention))
-        return own(attention, real)
+        return own(attention, *rest)
 
     monkeypatch.setattr(expnet, "_read_pattern", read)
     explain(build("bert", kernel))
@@ -119,6 +124,25 @@ def test_one_forward_pass_without_the_kernel_beside_it():
     assert counter.calls[F.embedding] == 3  # words, positions, types: once each
     assert counter.calls.get(torch.Tensor.softmax) == LAYERS
     assert F.scaled_dot_product_attention not in counter.calls
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_states_are_what_enters_each_layer(name):
+    model, inputs = build(name, attribution_head_reads="states"), make_batch()
+    logits, features = read_features(model, inputs)
+    states = model.backbone(**inputs, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(features, torch.cat(states[:LAYERS], dim=-1).to(features.dtype), rtol=0, atol=1e-12)
+    assert model.expnet.hidden.in_features == features.shape[-1]
+    torch.testing.assert_close(logits, model(**inputs).logits, rtol=0, atol=1e-4)
+
+
+def test_states_leave_attention_to_its_kernel():
+    model = build("bert", "sdpa", attribution_head_reads="states")
+    with CallCounter() as counter:
+        explain(model, attribution_target="all")
+    assert counter.calls[F.scaled_dot_product_attention] == LAYERS
+    assert torch.Tensor.softmax not in counter.calls
 
 
 # What it answers --------------------------------------------------------------------------------------------
@@ -169,6 +193,8 @@ def test_without_a_head_it_says_how_to_get_one():
 def test_an_unknown_head_is_refused():
     with pytest.raises(ValueError, match="attribution_head='words' is unknown: use one of none, importance, labels"):
         build("bert", attribution_head="words")
+    with pytest.raises(ValueError, match="attribution_head_reads='words' is unknown: use one of attention, states"):
+        build("bert", attribution_head_reads="words")
 
 
 def test_adjusted_features_keep_their_logits():
@@ -185,12 +211,13 @@ def test_the_catalogue_says_what_it_costs():
 # Elsewhere --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reads", ["attention", "states"])
 @pytest.mark.parametrize("head", ["importance", "labels"])
-def test_the_head_is_saved_with_the_model(head, tmp_path):
-    model = build("bert", dtype=torch.float32, attribution_head=head)
+def test_the_head_is_saved_with_the_model(head, reads, tmp_path):
+    model = build("bert", dtype=torch.float32, attribution_head=head, attribution_head_reads=reads)
     model.save_pretrained(tmp_path)
     again = AttribForSequenceClassification.from_pretrained(tmp_path)
-    assert again.config.attribution_head == head
+    assert (again.config.attribution_head, again.config.attribution_head_reads) == (head, reads)
     assert torch.equal(explain(again).attributions, explain(model).attributions)
     assert (tmp_path / "expnet.py").is_file()
 
@@ -199,16 +226,16 @@ def test_a_folder_from_before_there_were_heads_loads(tmp_path):
     model = build("bert", dtype=torch.float32, attribution_head="none")
     model.save_pretrained(tmp_path)
     content = json.loads((tmp_path / "config.json").read_text())
-    assert content.pop("attribution_head") == "none"
+    assert (content.pop("attribution_head"), content.pop("attribution_head_reads")) == ("none", "attention")
     (tmp_path / "config.json").write_text(json.dumps(content))
     again, report = AttribForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert again.config.attribution_head == "none"
 
 
-@pytest.mark.parametrize("head", ["importance", "labels"])
-def test_it_is_recorded_as_a_graph(head):
-    model = build("bert", attribution_head=head, attribution_method="expnet")
+@pytest.mark.parametrize(("head", "reads"), [("importance", "attention"), ("labels", "attention"), ("labels", "states")])
+def test_it_is_recorded_as_a_graph(head, reads):
+    model = build("bert", attribution_head=head, attribution_head_reads=reads, attribution_method="expnet")
     names = graph_inputs(model)
     graph = trace_attributions(model, names)
     inputs = example_inputs(names) | make_batch((7, 11, 9, 4), seed=4)
