@@ -233,7 +233,10 @@ def test_a_folder_from_before_there_were_heads_loads(tmp_path):
     assert again.config.attribution_head == "none"
 
 
-@pytest.mark.parametrize(("head", "reads"), [("importance", "attention"), ("labels", "attention"), ("labels", "states")])
+HEADS = [("importance", "attention"), ("labels", "attention"), ("labels", "states")]
+
+
+@pytest.mark.parametrize(("head", "reads"), HEADS)
 def test_it_is_recorded_as_a_graph(head, reads):
     model = build("bert", attribution_head=head, attribution_head_reads=reads, attribution_method="expnet")
     names = graph_inputs(model)
