@@ -99,6 +99,7 @@ def _learn_from_teacher(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]
     held_out = max(1, round(len(learned) * data.validation_fraction))
     if held_out >= len(learned):
         raise UserError(f"{data.train}: {len(learned)} texts are too few to learn from.")
+    head = _fresh_head(model, "labels", recipe)
     targets = teacher_targets(model, teacher)
     train, validation = (
         gather_examples(model, trained.tokenizer, texts, targets, f"{teacher} of {len(texts)} texts")
@@ -109,7 +110,6 @@ def _learn_from_teacher(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]
         with torch.no_grad():
             return -F.mse_loss(head(validation.features.float()), validation.targets).item()
 
-    head = _fresh_head(model, "labels", recipe)
     history = fit_head(head, [train], F.mse_loss, score=score, **_settings(recipe))
     found = grade_faithfulness(model, trained.tokenizer, test, [teacher, "expnet", "random"])
     figures = {
@@ -156,6 +156,8 @@ def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
     if not test:
         raise UserError(f"{data.test}: nothing is marked in {explainer.rationale!r}.")
     head = _fresh_head(model, "importance", recipe)
+    for task in tasks:
+        task.model.config.attribution_head_reads = explainer.reads
     parts, held_out = (
         [
             gather_examples(task.model, task.tokenizer, getattr(task, split), rationale_targets, task.name)
@@ -165,7 +167,7 @@ def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
     )
     for task, part in zip(tasks, parts):
         if part.features.shape[1] != head.hidden.in_features:
-            raise UserError(f"{task.name} has another number of attention heads than {recipe.model.backbone}.")
+            raise UserError(f"{task.name} has another number of layers or heads than {recipe.model.backbone}.")
     epochs = _fit_across_tasks(head, model, tasks, parts, held_out, recipe)
     threshold = choose_threshold(
         [(_importance(head, examples), task.validation) for task, examples in zip(tasks, held_out)]

@@ -14,10 +14,11 @@ from transformers import PreTrainedTokenizerBase
 from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.expnet import ExpNet, read_features
 
+from .evaluation.evaluation import batches_of
 from .evaluation.texts import EncodedText
 
 
-_TEXTS_AT_ONCE = 16
+_TOKENS_AT_ONCE = 1024
 _TOKENS_A_STEP = 2048
 _WEIGHT_DECAY = 0.1
 
@@ -60,10 +61,8 @@ def read_in_batches(
     name: str,
 ) -> list[tuple[torch.Tensor, ...]]:
     """What `read` says of each text's tokens, (batch, tokens, ...) tensors cut to its length; in the texts' order."""
-    order = sorted(range(len(texts)), key=lambda number: len(texts[number].ids))
     found: list[tuple[torch.Tensor, ...]] = [()] * len(texts)
-    for start in tqdm(range(0, len(order), _TEXTS_AT_ONCE), desc=f"reading {name}", unit="batch"):
-        numbers = order[start : start + _TEXTS_AT_ONCE]
+    for numbers in tqdm(batches_of(texts, _TOKENS_AT_ONCE, _TOKENS_AT_ONCE), desc=f"reading {name}", unit="batch"):
         chosen = [texts[number] for number in numbers]
         read_here = read(collate(chosen, tokenizer), chosen)
         for row, number in enumerate(numbers):
