@@ -8,7 +8,17 @@ from transformers import AutoTokenizer
 from attrib_lab.errors import UserError
 from attrib_lab.evaluation.texts import encode_rows
 from attrib_lab.head_training import collate
-from attrib_lab.rationales import choose_threshold, grade, marked_texts, passages, rationale_targets, standardise
+from attrib_lab.rationales import (
+    _flatten,
+    _mean_f1,
+    choose_threshold,
+    grade,
+    marked_texts,
+    mean_token_f1,
+    passages,
+    rationale_targets,
+    standardise,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +67,19 @@ def test_the_threshold_is_the_best_for_all_tasks_alike(tokenizer):
     assert 3 < threshold <= 4.5
     alone = choose_threshold([(second, [marked] * 3)])
     assert 5 < alone <= 6.5
+
+
+def test_the_threshold_is_searched_by_the_same_f1_that_is_reported(tokenizer):
+    generator = np.random.default_rng(0)
+    texts = [text(tokenizer, [1, *generator.integers(0, 2, size)]) for size in (2, 4, 3, 4, 1)]
+    scores = [generator.normal(size=len(one.ids)) for one in texts]
+    chosen = choose_threshold([(scores, texts)])
+    own = np.concatenate([values[1:-1] for values in scores])
+    every = [mean_token_f1(scores, texts, threshold=value) for value in own]
+    assert mean_token_f1(scores, texts, threshold=chosen) == pytest.approx(max(every), abs=0.02)
+    flat = _flatten(scores, texts)
+    assert [_mean_f1(*flat, threshold=value) for value in own] == pytest.approx(every, rel=1e-12)
+    assert len(set(every)) > 5
 
 
 def test_grades_by_hand(tokenizer):
