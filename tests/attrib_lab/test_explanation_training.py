@@ -81,7 +81,7 @@ def test_a_distilled_head_ranks_as_its_teacher_does(reads, tmp_path, classifier,
     inputs = after.tokenizer(["the goal of the coach", "old bank shares"], padding=True, return_tensors="pt")
     with torch.no_grad():
         one, other = before.model(**inputs), after.model(**inputs)
-    assert torch.equal(one.logits, other.logits)
+    torch.testing.assert_close(one.logits, other.logits, rtol=0, atol=1e-5)
     assert (after.model.config.attribution_method, after.model.config.attribution_head_reads) == ("expnet", reads)
     assert torch.equal(other.attributions, after.model(**inputs, attribution_method="expnet").attributions)
     assert yaml.safe_load((folder / "expnet.yaml").read_text())["explainer"]["reads"] == reads

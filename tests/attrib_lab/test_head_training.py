@@ -39,7 +39,9 @@ def tokenizer(folder):
 def model(folder):
     torch.manual_seed(1)
     model = AttribForSequenceClassification.from_backbone(folder, num_labels=2, attribution_head="labels")
-    torch.nn.init.normal_(model.classifier.weight, std=5.0)
+    for parameter in model.parameters():  # large enough to tell words apart
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
     return model
 
 
