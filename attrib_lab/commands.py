@@ -29,12 +29,22 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         epilog="example: attrib export outputs/demo --format onnx --output exported",
     )
     parser.add_argument("model_dir", help="what train.py left")
-    parser.add_argument("--format", choices=list(FORMATS), default="onnx")
+    parser.add_argument(
+        "--format",
+        choices=list(FORMATS),
+        default="onnx",
+        help="onnx: any ONNX runtime; pt2: torch.export; aoti: compiled for this machine's processor (%(default)s)",
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder for the graph, tokenizer and attrib.json")
-    parser.add_argument("--precision", choices=["fp32", "bf16", "int8"], default="fp32")
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "bf16", "int8"],
+        default="fp32",
+        help="int8 for onnx, bf16 for the others; either needs --data (%(default)s)",
+    )
     parser.add_argument("--data", help="file with real texts, to measure what bf16 or int8 loses")
-    parser.add_argument("--text", default="text", help="the column of --data that holds the texts")
-    parser.add_argument("--limit", type=int, default=500, help="texts of --data to measure with")
+    parser.add_argument("--text", default="text", help="the column of --data that holds the texts (%(default)s)")
+    parser.add_argument("--limit", type=int, default=500, help="texts of --data to measure with (%(default)s)")
     parser.add_argument("--allow-loss", action="store_true", help="keep a reduced precision whatever it loses")
     parser.set_defaults(run=_export)
 

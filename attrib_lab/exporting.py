@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +75,14 @@ def export_model(
     names = graph_inputs(model, trained.tokenizer.model_input_names)
     limit = token_limit(model, trained.tokenizer)
     description = _describe(trained, names, FORMATS[format], precision)
-    with tempfile.TemporaryDirectory() as scratch:
+    method = model.config.attribution_method
+    print(f"recording the classifier and {method} as one graph; with the checks, this takes a minute or two.")
+    with tempfile.TemporaryDirectory() as scratch, _quiet_exporter():
         file = Path(scratch) / FORMATS[format]
         exported = _in_bfloat16(model_dir) if precision == "bf16" else model
         program = _export(exported, names, limit)
         try:
+            print(f"writing {FORMATS[format]}.")
             run = _WRITERS[format](program, file, names, description)
             difference = check_equal(run, model, names, limit) if precision == "fp32" else None
             run = _quantize(file, names) if precision == "int8" else run
@@ -139,6 +145,20 @@ def _export(model: AttribForSequenceClassification, names: list[str], limit: int
         return export_attributions(model, names, limit)
     except ValueError as error:
         raise UserError(f"export: {first_line(error)}") from None
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without what torch.onnx says of torchvision's operators, and torch of its own deprecations: nothing to act on."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 # Formats: each writes the program, and returns a function that runs what it wrote --------------------------------

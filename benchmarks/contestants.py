@@ -139,6 +139,11 @@ def _ours(subject: Subject) -> Explain:
     return _answer_of(_load_ours(subject))
 
 
+@contestant("ours, damped_lrp", "ours")
+def _ours_damped(subject: Subject) -> Explain:
+    return _answer_of(_load_ours(subject), attribution_method="damped_lrp")
+
+
 @contestant("ours, all labels", "ours")
 def _ours_all_labels(subject: Subject) -> Explain:
     return _answer_of(_load_ours(subject), attribution_target="all")

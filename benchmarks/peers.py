@@ -6,7 +6,7 @@ a plain forward pass, which counts.
 
 import importlib.util
 import sys
-import types
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 import torch
@@ -176,16 +176,11 @@ def _ferret(subject: Subject, method: str) -> Explain:
 @contestant("LXT AttnLRP", "peer", environment="lxt", modules=("lxt",))
 def _lxt(subject: Subject) -> Explain:
     if importlib.util.find_spec("torchvision") is None:
-        # LXT imports torchvision's vision transformer, of which its BERT uses nothing.
-        vision = types.ModuleType("torchvision.models.vision_transformer")
-        vision.nn = torch.nn
-        models = types.ModuleType("torchvision.models")
-        models.vision_transformer = vision
-        sys.modules |= {
-            "torchvision": types.ModuleType("torchvision"),
-            models.__name__: models,
-            vision.__name__: vision,
-        }
+        # LXT imports torchvision's vision transformer, of which its BERT uses nothing. Transformers looks at __spec__.
+        names = ("torchvision", "torchvision.models", "torchvision.models.vision_transformer")
+        package, models, vision = (importlib.util.module_from_spec(ModuleSpec(name, None)) for name in names)
+        vision.nn, models.vision_transformer, package.models = torch.nn, vision, models
+        sys.modules |= dict(zip(names, (package, models, vision)))
     from lxt.efficient import monkey_patch
     from transformers.models.bert import modeling_bert
 

@@ -21,10 +21,14 @@ Row = dict[str, Any]
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 STYLES = {"ours": ("-", 2.5), "forward": (":", 1.5), "peer": ("--", 1.2)}
 MARKERS = "osD^vP*X<>hp"
+_WITHIN_REACH = 8  # F: what costs less is drawn on a scale of its own
 # A contestant, and the plain forward pass by the same kernels.
-SAME_KERNELS = {"ours": UNIT, "ours, compiled": "forward, compiled", "ours, ONNX": "forward, ONNX"} | {
-    "ours, bfloat16": "forward, bfloat16"
-}
+SAME_KERNELS = {
+    "ours": UNIT,
+    "ours, damped_lrp": UNIT,
+    "ours, compiled": "forward, compiled",
+    "ours, ONNX": "forward, ONNX",
+} | {"ours, bfloat16": "forward, bfloat16"}
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
@@ -49,6 +53,14 @@ def _markdown(report: dict[str, Any], drawn: bool) -> str:
         f"pass, which counts. Contestants run in turn in {settings['rounds']} rounds ({slow}); a ratio to {UNIT} is "
         "taken within its round, by the same process. Tables say the median (lower–upper quartile). All texts of a "
         "batch are equally long.",
+        'How to read it: "ours" is `AttribForSequenceClassification` with the method `lrp`, called as ever ("ours,'
+        ' damped_lrp": with the default method); "all labels" asks for the attributions of every label at once; '
+        '"compiled" is `compile_attributions()`, "ONNX" the file of `attrib export` in onnxruntime. They and "forward" '
+        "run in the environment main; each "
+        "library runs in an environment of versions that it works with, named below, beside an F of its own there. "
+        "Compiled graphs and ONNX files run on other kernels than F: the last table of each number of threads divides "
+        "by a forward pass on those, so that a win by a better kernel is not taken for a cheaper explanation. Made by "
+        f'`make bench-peers` once and `make bench ARGS="{settings["arguments"]}"`.',
     ]
     limit = report["pretrained_up_to"]
     if any(row["tokens"] > limit for row in rows):
@@ -139,7 +151,11 @@ def _reasons(rows: list[Row]) -> str:
 
 
 def _draw(report: dict[str, Any], file: Path) -> bool:
-    """Cost of one text against its length, with the fewest threads; False if there is nothing to draw."""
+    """Cost of one text against its length, with the fewest threads; False if there is nothing to draw.
+
+    Two pictures above one another: contestants that sample or integrate, on a logarithmic scale, and those within
+    reach of a prediction, on a linear one.
+    """
     threads = min(row["threads"] for row in report["rows"])
     rows = [r for r in report["rows"] if r["texts"] == 1 and r["threads"] == threads and "ratio" in r]
     lines: dict[str, list[Row]] = {}
@@ -148,32 +164,46 @@ def _draw(report: dict[str, Any], file: Path) -> bool:
             lines.setdefault(row["contestant"], []).append(row)
     if not lines:
         return False
-    figure, axes = pyplot.subplots(figsize=(11, 6.5), layout="constrained")
-    axes.axhline(1, color="black", linewidth=1.5, label=f"{UNIT}: plain forward pass")
-    ordered = sorted(lines.items(), key=lambda item: -item[1][-1]["ratio"]["median"])
+    halves: tuple[dict[str, list[Row]], dict[str, list[Row]]] = ({}, {})
+    for name, points in sorted(lines.items(), key=lambda line: -line[1][-1]["ratio"]["median"]):
+        halves[max(point["ratio"]["median"] for point in points) <= _WITHIN_REACH][name] = points
+    shown = [half for half in halves if half]
+    figure, every = pyplot.subplots(
+        len(shown), figsize=(11, 4.5 * len(shown)), layout="constrained", sharex=True, squeeze=False
+    )
+    for axes, half in zip(every[:, 0], shown):
+        _draw_lines(axes, half)
+        if half is halves[False]:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+        else:
+            axes.axhline(1, color="black", linewidth=1.5, label=f"{UNIT}: plain forward pass")
+            axes.set_ylim(0, None)
+        axes.set_ylabel(f"cost in {UNIT}, plain forward passes")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False)
+    last = every[-1, 0]
+    last.set_xscale("log", base=2)
+    last.set_xticks(sorted({row["tokens"] for points in lines.values() for row in points}))
+    last.minorticks_off()
+    last.xaxis.set_major_formatter("{x:.0f}")
+    last.set_xlabel("tokens of one text")
+    figure.suptitle(f"Label and words: cost against length, batch 1, {threads} thread{'s' if threads > 1 else ''}")
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+    return True
+
+
+def _draw_lines(axes: Any, lines: dict[str, list[Row]]) -> None:
     drawn: Counter[str] = Counter()  # contestants of one role share a line style: they need colours of their own
-    for name, points in ordered:
+    for name, points in lines.items():
         style, width = STYLES[points[0]["role"]]
         index = drawn[points[0]["role"]]
         drawn[points[0]["role"]] += 1
-        tokens = [point["tokens"] for point in points]
         ratios = [point["ratio"] for point in points]
         medians = [ratio["median"] for ratio in ratios]
         below = [ratio["median"] - ratio["lower_quartile"] for ratio in ratios]
         above = [ratio["upper_quartile"] - ratio["median"] for ratio in ratios]
         look = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "linestyle": style}
+        tokens = [point["tokens"] for point in points]
         axes.errorbar(tokens, medians, (below, above), linewidth=width, markersize=5, capsize=2, label=name, **look)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(sorted({row["tokens"] for row in rows}))
-    axes.minorticks_off()
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("tokens of one text")
-    axes.set_ylabel(f"cost in {UNIT}, plain forward passes")
-    axes.set_title(f"Label and words: cost against length, batch 1, {threads} thread{'s' if threads > 1 else ''}")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize="small", frameon=False)
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
-    return True

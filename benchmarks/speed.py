@@ -13,6 +13,7 @@ import fnmatch
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -209,7 +210,8 @@ def main() -> None:
     arguments = _parse_arguments()
     report = {
         "machine": _machine(),
-        "settings": {name: getattr(arguments, name) for name in ("backbone", "rounds", "slow_rounds", "budget")},
+        "settings": {name: getattr(arguments, name) for name in ("backbone", "rounds", "slow_rounds", "budget")}
+        | {"arguments": shlex.join(sys.argv[1:])},
     }
     with tempfile.TemporaryDirectory() as scratch:
         rows, versions = measure(arguments, Path(scratch))

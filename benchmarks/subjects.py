@@ -122,7 +122,7 @@ def prepare_subject(folder: Path, backbone: str, tokens: int) -> None:
         config.max_position_embeddings = tokenizer.model_max_length = tokens
         source = folder / "backbone"
         BertModel(config, add_pooling_layer=False).save_pretrained(source)
-    ours = AttribForSequenceClassification.from_backbone(str(source), num_labels=LABELS)
+    ours = AttribForSequenceClassification.from_backbone(str(source), num_labels=LABELS, attribution_method="lrp")
     config.num_labels = LABELS
     plain = MeanPooledBertForSequenceClassification(config)
     plain.bert.load_state_dict(ours.backbone.state_dict())

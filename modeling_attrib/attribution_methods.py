@@ -26,9 +26,13 @@ class Classifier(Protocol):
     expnet: nn.Module | None
     num_layers: int
 
+    def encode(self, inputs: Inputs) -> torch.Tensor: ...
+
     def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor: ...
 
     def token_weights(self, inputs: Inputs) -> torch.Tensor: ...
+
+    def reads_one_token(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class AttributionMethod:
         signed: whether scores say "for" (+) and "against" (−), or importance only.
         needs_attention: whether it reads attention matrices.
         conservative: whether its scores, plus what biases hold, sum to the target logit.
+        needs_every_rule: whether a part of the backbone without a propagation rule would make it wrong; where `lrp`
+            conserves, every part has one.
     """
 
     name: str
@@ -115,6 +121,7 @@ class AttributionMethod:
     signed: bool
     needs_attention: bool
     conservative: bool
+    needs_every_rule: bool
     function: Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
     def check_options(self, options: dict[str, Any]) -> None:
@@ -132,12 +139,21 @@ _REGISTRY: dict[str, AttributionMethod] = {}
 
 
 def attribution_method(
-    name: str, *, paper: str, cost: float, signed: bool, needs_attention: bool = False, conservative: bool = False
+    name: str,
+    *,
+    paper: str,
+    cost: float,
+    signed: bool,
+    needs_attention: bool = False,
+    conservative: bool = False,
+    needs_every_rule: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator that registers a function as the attribution method `name`."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        _REGISTRY[name] = AttributionMethod(name, paper, cost, signed, needs_attention, conservative, function)
+        _REGISTRY[name] = AttributionMethod(
+            name, paper, cost, signed, needs_attention, conservative, needs_every_rule, function
+        )
         return function
 
     return register
@@ -155,5 +171,5 @@ def get_attribution_method(name: str) -> AttributionMethod:
 
 
 def list_attribution_methods() -> list[dict[str, Any]]:
-    """Every method: name, paper, cost in forward passes, signed or not, needs attention or not, conservative or not."""
+    """Every method, as a dictionary of what `AttributionMethod` says of it."""
     return [{key: value for key, value in asdict(m).items() if key != "function"} for m in _REGISTRY.values()]

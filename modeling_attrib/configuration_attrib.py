@@ -53,7 +53,7 @@ class AttribConfig(PretrainedConfig):
         backbone_config: PretrainedConfig | dict[str, Any] | None = None,
         pooling: str = "mean",
         classifier_dropout: float = 0.1,
-        attribution_method: str = "lrp",
+        attribution_method: str = "damped_lrp",
         attribution_options: dict[str, Any] | None = None,
         attribution_head: str = "none",
         attribution_head_reads: str = "attention",

@@ -183,7 +183,7 @@ def _foot(result: Mapping[str, Any], scores: Sequence[float]) -> str:
         f'<span class="attrib-against" style="--a:.7">{against}</span></div>'
     )
     terms = {"words": sum_scores(scores)}
-    for name, key in (("special tokens", "special_score"), ("bias", "residual")):
+    for name, key in (("special tokens", "special_score"), ("rest", "residual")):
         if result.get(key) is not None:
             terms[name] = float(result[key])
     if len(terms) > 1:

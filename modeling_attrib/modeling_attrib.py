@@ -16,13 +16,13 @@ from .attention_gradient_methods import gae  # noqa: F401 - what it registers
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
-from .backbone_parts import find_parts, is_causal
+from .backbone_parts import find_parts, is_causal, position_limit
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
 from .expnet import build_expnet
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
-from .propagation_methods import conservation_error
+from .propagation_methods import conservation_error, mixes_tokens
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .taps import Taps, check_states
 
@@ -50,7 +50,8 @@ class AttribSequenceClassifierOutput(ModelOutput):
             target; exactly 0 at padding. Special tokens keep their scores.
         attribution_target: (batch,) or (batch, labels): the label that each row explains.
         attribution_residual: same shape: target logit (minus contrast logit) − sum of the attributions: what no
-            token accounts for. For conservative methods this is the share of the biases.
+            token accounts for. For conservative methods this is the share of the biases; for others it is also what
+            they leave out.
     """
 
     loss: torch.Tensor | None = None
@@ -91,6 +92,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.classifier = nn.Linear(width, config.num_labels)
         self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
+        self._mixes_tokens: tuple[tuple[Any, ...], bool] | None = None  # of which modules, and whether they do
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         self.post_init()
 
@@ -120,7 +122,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
         Raises:
             ValueError: naming the part, if the attribution rules cannot find their way in this backbone, or if the
-                configured method promises conservation and a probe shows that it does not hold here.
+                configured method needs a rule for every part and a probe shows that some part has none.
         """
         options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
         fresh = isinstance(backbone, PretrainedConfig)
@@ -142,19 +144,24 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         model = cls(config).to(dtype)
         model.backbone = encoder
         model.eval()
-        if get_attribution_method(config.attribution_method).conservative:
+        if get_attribution_method(config.attribution_method).needs_every_rule:
             model._probe_conservation()
         return model
 
     def _probe_conservation(self) -> None:
-        ids = torch.arange(1, 9, device=self.device).unsqueeze(0) * 7 % self.config.get_text_config().vocab_size
-        error = conservation_error(self, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        error = conservation_error(self, self._probe_inputs(1, 8))
         if not error <= (1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2):  # NaN too
             raise ValueError(
-                f"{type(self.backbone).__name__}: attribution_method={self.config.attribution_method!r} leaves "
-                f"{error:.0%} of the logit unexplained here, so some part of this backbone has no propagation rule. "
-                "Choose another attribution_method, e.g. 'gradient_x_input'."
+                f"{type(self.backbone).__name__}: the rules of attribution_method="
+                f"{self.config.attribution_method!r} leave {error:.0%} of the logit unaccounted for here, so some part "
+                "of this backbone has no propagation rule. Choose another attribution_method, e.g. 'gradient_x_input'."
             )
+
+    def _probe_inputs(self, texts: int, tokens: int) -> Inputs:
+        tokens = min(tokens, position_limit(self) or tokens)
+        ids = torch.arange(1, texts * tokens + 1, device=self.device) * 7 % self.config.get_text_config().vocab_size
+        ids = ids.view(texts, tokens)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     @property
     def num_layers(self) -> int:
@@ -258,9 +265,14 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     # What attribution methods ask of a classifier --------------------------------------------------------------
 
+    def encode(self, inputs: Inputs) -> torch.Tensor:
+        """Token states (batch, tokens, width)."""
+        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
+        return self.backbone(**inputs, **extra, return_dict=True).last_hidden_state
+
     def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (batch, labels); `weights` (batch, tokens) fixes how much the head reads of each token."""
-        hidden, own_weights = self._encode_and_weigh(inputs) if weights is None else (self._encode(inputs), weights)
+        hidden, own_weights = self._encode_and_weigh(inputs) if weights is None else (self.encode(inputs), weights)
         return self._read(hidden, own_weights)[1]
 
     def token_weights(self, inputs: Inputs) -> torch.Tensor:
@@ -268,6 +280,21 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         if self.adjusted_norm is None:
             return self._pooling_weights(inputs["attention_mask"])
         return self._encode_and_weigh(inputs)[1].detach()
+
+    def reads_one_token(self) -> bool:
+        """Whether the logits depend on one token alone of what stands behind the last attention product.
+
+        The head's part is in the configuration. The backbone's is found out on a few tokens when first asked for, and
+        again once modules or the attention kernel were replaced. Never in training mode: a batch norm would learn from
+        tokens that were not computed.
+        """
+        modules = tuple(self.backbone.modules())
+        if self.config.pooling == "mean" or self.adjusted_norm is not None or any(m.training for m in modules):
+            return False
+        built = (getattr(self.backbone.config, "_attn_implementation", None), *modules)
+        if self._mixes_tokens is None or self._mixes_tokens[0] != built:
+            self._mixes_tokens = built, mixes_tokens(self, self._probe_inputs(4, 9))
+        return not self._mixes_tokens[1]
 
     # Inside ----------------------------------------------------------------------------------------------------
 
@@ -297,15 +324,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         accepted = self.backbone_arguments
         return {name: value for name, value in inputs.items() if value is not None and name in accepted}
 
-    def _encode(self, inputs: Inputs) -> torch.Tensor:
-        """Token states (batch, tokens, width)."""
-        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
-        return self.backbone(**inputs, **extra, return_dict=True).last_hidden_state
-
     def _encode_and_weigh(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
         """Token states (batch, tokens, width) and how much the head reads of each (batch, tokens)."""
         if self.adjusted_norm is None:
-            return self._encode(inputs), self._pooling_weights(inputs["attention_mask"])
+            return self.encode(inputs), self._pooling_weights(inputs["attention_mask"])
         if self.training and self._recomputes():
             raise ValueError("feature_adjustment needs the gradients that gradient checkpointing drops: switch it off.")
         # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
@@ -318,7 +340,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             tap = Taps(list(find_parts(self.backbone).layers))
             kernel = ExplicitAttention() if through_alpha else contextlib.nullcontext()
             with AttentionRecorder() as recorder, kernel, tap:
-                hidden = self._encode(inputs)
+                hidden = self.encode(inputs)
             pooling = self._pooling_weights(inputs["attention_mask"])
             first_logits = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling)))
             states = [tap.values[layer] for layer in layers]

@@ -118,6 +118,7 @@ class OnnxAttributions:
         }
         given = {name: value.cpu() for name, value in tensors.items()} | asked
         given.setdefault("token_type_ids", torch.zeros_like(given["input_ids"]))
+        given.setdefault("attention_mask", torch.ones_like(given["input_ids"]))
         feed = {name: given[name].long().contiguous().numpy() for name in self._inputs}
         return [torch.from_numpy(value) for value in self._session.run(None, feed)]
 

@@ -59,6 +59,7 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
     Args:
         classifier: in evaluation mode.
         names: the graph's inputs, from `graph_inputs`; int64, (batch, tokens), but target and contrast (batch,).
+            Without an attention_mask among them, all tokens are real.
 
     Returns:
         A module from these inputs to (logits (batch, labels), attributions (batch, tokens), attribution_target
@@ -71,11 +72,14 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
         raise ValueError(f"a graph is recorded with transformers 5 or newer; this is {transformers.__version__}.")
     if classifier.training:
         raise ValueError("a graph is recorded in evaluation mode: call model.eval() first.")
+    classifier.reads_one_token()  # found out here: what it is found out by, a recording could not read
     method = get_attribution_method(classifier.config.attribution_method)
     options = classifier.config.attribution_options
 
     def explain(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         inputs = dict(zip(names, tensors))
+        if "attention_mask" not in inputs:
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         request = RowRequest(inputs.pop("attribution_target"), inputs.pop("attribution_contrast"))
         with torch.enable_grad(), ExplicitAttention():
             logits, scores = method.function(classifier, inputs, request, **options)

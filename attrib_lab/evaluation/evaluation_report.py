@@ -136,7 +136,9 @@ def _csv(results: dict[str, Any], costs: Costs) -> str:
     return target.getvalue()
 
 
-def _markdown(results: dict[str, Any], costs: Costs, pictures: list[str]) -> str:
+def markdown_table(results: dict[str, Any], costs: Costs) -> str:
+    """A line for each method, the best by the first metric on top; **bold**: best, ~: not told apart from it."""
+
     def cell(figure: dict[str, Any] | None) -> str:
         text = _interval(figure)
         if figure is None or figure["verdict"] == "worse":
@@ -145,6 +147,10 @@ def _markdown(results: dict[str, Any], costs: Costs, pictures: list[str]) -> str
 
     header, *rows = _table(results, costs, cell)
     lines = [header, ["---"] * len(header), *([_plain(row[0]), *row[1:]] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown(results: dict[str, Any], costs: Costs, pictures: list[str]) -> str:
     measured = next((cost for cost in costs.values() if cost is not None), None)
     unit = (
         ""
@@ -154,7 +160,7 @@ def _markdown(results: dict[str, Any], costs: Costs, pictures: list[str]) -> str
     )
     parts = [
         f"# Explanations of {_plain(results['model'])}",
-        "\n".join(f"| {' | '.join(line)} |" for line in lines),
+        markdown_table(results, costs),
         "\n".join(_plain(line) for line in _legend(results)).replace("* best", "**bold**: best") + unit,
     ]
     if results["notes"]:

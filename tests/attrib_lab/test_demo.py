@@ -21,6 +21,6 @@ def test_the_demo_learns_and_explains(tmp_path, minilm_folder):
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] > 0.9
     found = metrics["evidence_average_precision"]
-    assert found["lrp"] > found["attention_last"] > found["random"]
+    assert found["damped_lrp"] > found["attention_last"] > found["random"]
     assert str(out / "explanations.html") in done.stdout
     assert (out / "explanations.html").is_file()

@@ -83,6 +83,14 @@ def test_batches_through_onnx(folder, onnx_folder):
     np.testing.assert_allclose(numbers(fast(TEXTS, batch_size=3)), numbers(pipeline(folder)(TEXTS)), atol=1e-5)
 
 
+def test_without_a_mask_every_token_is_real_through_onnx(folder, onnx_folder):
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    file, ids = OnnxAttributions(str(onnx_folder / "model.onnx"), model), batch((9, 9))["input_ids"] % 20
+    with torch.no_grad():
+        expected = model(input_ids=ids)
+    torch.testing.assert_close(file(input_ids=ids).attributions, expected.attributions, rtol=1e-4, atol=1e-5)
+
+
 def test_file_and_folder_say_what_they_are(folder, onnx_folder):
     import onnxruntime
 
@@ -94,7 +102,7 @@ def test_file_and_folder_say_what_they_are(folder, onnx_folder):
     ]  # fmt: skip
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["attrib_id2label"]) == {str(k): v for k, v in LABELS.items()}
-    assert json.loads(metadata["attrib_attribution_method"]) == "lrp"
+    assert json.loads(metadata["attrib_attribution_method"]) == "damped_lrp"
     assert "problem_type" in said, "without it a reader cannot tell softmax from sigmoid"
     assert AutoTokenizer.from_pretrained(onnx_folder)("goal").input_ids
 
@@ -158,6 +166,17 @@ def test_torch_export_answers_the_same(folder, tmp_path):
     found, expected = graph(*(inputs[n] for n in names)), export_check.expected_answer(model, inputs)
     for f, e in zip(found, expected):
         torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "format", ["pt2", pytest.param("onnx", marks=pytest.mark.slow), pytest.param("aoti", marks=pytest.mark.slow)]
+)
+def test_a_head_that_reads_one_token(format, folder, tmp_path):
+    model = AttribForSequenceClassification.from_pretrained(folder)
+    model.config.pooling = "cls"
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "model")
+    export_model(tmp_path / "model", tmp_path / "out", format)  # refuses a difference over 1e-5 on any of 20 shapes
 
 
 def test_a_graph_that_differs_is_refused(folder, tmp_path, monkeypatch):
@@ -243,7 +262,7 @@ def test_compiled_file_answers_the_same(folder, tmp_path):
     found, expected = graph(*(inputs[n] for n in said["inputs"])), export_check.expected_answer(model, inputs)
     for f, e in zip(found, expected):
         torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
-    assert json.loads(graph.get_metadata()["attribution_method"]) == "lrp"
+    assert json.loads(graph.get_metadata()["attribution_method"]) == "damped_lrp"
 
 
 def test_measured_loss_by_hand():

@@ -299,9 +299,16 @@ def test_card_names_data_figures_method_and_limits(card):
     assert "| Accuracy | 0.9125 |" in body
     assert "train.parquet (1,200 rows)" in body
     assert "signed score" in body
-    assert "The method is `lrp`: Ali et al. 2022" in body
-    assert "conservative: the residual is the share of the model's biases" in body
+    assert "The method is `damped_lrp`: this project: Ali et al. 2022" in body
+    assert "not conservative" in body
     assert "patent" in body
+
+
+def test_card_of_a_conservative_method_says_what_the_residual_is(model_dir):
+    config = AttribConfig.from_pretrained(model_dir, attribution_method="lrp")
+    card = html.unescape(model_card(config, REPO_ID, {}, {}))
+    assert "The method is `lrp`: Ali et al. 2022" in card
+    assert "The method is conservative: the residual is the share of the model's biases" in card
 
 
 def test_hostile_labels_break_neither_header_nor_html(card):

@@ -36,7 +36,7 @@ SIZE = {
     "intermediate_size": 48,
 }
 T5_SIZE = {"vocab_size": 120, "d_model": 32, "d_kv": 8, "num_layers": LAYERS, "num_heads": 4, "d_ff": 48}
-RULES = ("lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp")
+RULES = ("lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp", "damped_lrp")
 
 
 def _deberta() -> PretrainedConfig:

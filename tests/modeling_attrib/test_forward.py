@@ -13,7 +13,7 @@ from modeling_attrib import list_attribution_methods
 CATALOGUE = list_attribution_methods()
 METHODS = [method["name"] for method in CATALOGUE]
 LINEAR = [  # in the logits
-    *("lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp", "gradient_x_input"),
+    *("lrp", "lrp_ah", "lrp_ah_ln", "attn_lrp", "damped_lrp", "gradient_x_input"),
     *("attention_gradient", "attcat", "integrated_gradients"),
 ]
 BATCH = 3
@@ -201,7 +201,7 @@ def test_options_of_the_configuration_belong_to_its_method():
     assert_near(explain(configured).attributions, query.attributions)
     assert_near(explain(configured, attribution_method="attention_gradient").attributions, query.attributions)
     assert_near(explain(configured, attribution_options={}).attributions, key.attributions)
-    assert_near(explain(configured, attribution_method="lrp").attributions, explain(plain).attributions)
+    assert_near(explain(configured, attribution_method="damped_lrp").attributions, explain(plain).attributions)
 
 
 # Inputs -----------------------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_an_empty_batch_gives_empty_results(name):
         ({"attribution_contrast": "all"}, r"attribution_contrast"),
         ({"attribution_contrast": 0.5}, r"attribution_contrast holds label indices"),
         ({"attribution_method": "lpr"}, r"unknown attribution method 'lpr'; there are: .*lrp"),
-        ({"attribution_options": {"layers": 1}}, r"attribution method 'lrp' has no option 'layers'; it has none"),
+        ({"attribution_options": {"layers": 1}}, r"attribution method 'damped_lrp' has no option 'layers'"),
         ({"attention_mask": torch.ones(3, 10)}, r"attention_mask has shape \(3, 10\); expected \(3, 11\)"),
         ({"attention_mask": torch.ones(3, 1, 11, 11)}, r"attention_mask has shape \(3, 1, 11, 11\)"),
         ({"input_ids": None}, r"either input_ids or inputs_embeds"),

@@ -148,13 +148,13 @@ def test_entries_may_come_in_any_order_and_empty_ones_show_nothing():
     assert [word for *_, word in reader.words()] == ["a", "b"]
     assert reader.texts("attrib-text") == ["a b"]
     # What shows nowhere still counts: 1 + 5 - 1.
-    assert reader.texts("attrib-sum") == ["words +5.00 bias +0.00 = logit +5.00"]
+    assert reader.texts("attrib-sum") == ["words +5.00 rest +0.00 = logit +5.00"]
 
 
 def test_the_sum_up_to_the_logit():
     given = result([(0, 1, 2.0), (2, 3, -0.5)], special_score=0.25, residual=-1.0)
     assert Reader(render_html("a b", given)).texts("attrib-sum") == [
-        "words +1.50 special tokens +0.250 bias -1.00 = logit +0.750"
+        "words +1.50 special tokens +0.250 rest -1.00 = logit +0.750"
     ]
 
 
@@ -163,7 +163,7 @@ def test_contrast_names_both_labels():
     reader = Reader(render_html("a", given))
     assert reader.texts("attrib-note") == ["Why Business, not Sports"]
     assert reader.texts("attrib-legend") == ["for Businessfor Sports"]
-    assert reader.texts("attrib-sum") == ["words +2.00 bias +0.500 = logit difference +2.50"]
+    assert reader.texts("attrib-sum") == ["words +2.00 rest +0.500 = logit difference +2.50"]
 
 
 def test_another_target_than_the_label_is_named():
@@ -299,7 +299,7 @@ def test_every_level_of_aggregation_renders():
         entries = aggregate(text, offsets, [1.0] * len(offsets), level)
         reader = Reader(render_html(text, {"label": "x", "score": 1, "attributions": entries, "residual": 0}))
         assert reader.texts("attrib-text") == [text]
-        assert reader.texts("attrib-sum") == ["words +9.00 bias +0.00 = logit +9.00"]
+        assert reader.texts("attrib-sum") == ["words +9.00 rest +0.00 = logit +9.00"]
 
 
 def test_fragments_show_in_notebooks_and_templates():

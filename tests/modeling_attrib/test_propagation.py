@@ -138,16 +138,19 @@ def _attention(x, layer, mask, heads, rule):
     query, key, value = (_split_heads(_linear(x, m), heads) for m in (read.query, read.key, read.value))
     if rule == "split":
         query, key, value = _shrink(query, 0.25), _shrink(key, 0.25), _shrink(value, 0.5)
+    if rule == "damped":
+        value = _shrink(value, 0.5)
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
     scores = scores.masked_fill(mask[:, None, None, :] == 0, -math.inf)
     probabilities = scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
-    if rule == "frozen":
+    if rule in ("frozen", "damped"):
         probabilities = probabilities.detach()
     return (probabilities @ value).transpose(1, 2).flatten(2)
 
 
 def reference(model, inputs, attention, frozen_norm, secant):
-    """Logits, and the embeddings that relevance is read at, with everything that is frozen detached by hand."""
+    """Logits, and the states that relevance may be read at (embeddings, then every layer's output), with everything
+    that is frozen detached by hand."""
     bert, ids, mask = model.backbone, inputs["input_ids"], inputs["attention_mask"]
     table = bert.embeddings
     types = inputs.get("token_type_ids", torch.zeros_like(ids))
@@ -159,17 +162,19 @@ def reference(model, inputs, attention, frozen_norm, secant):
         x = _norm(leaf, table.LayerNorm, True)
     else:
         x = leaf = _norm(leaf, table.LayerNorm, False).detach().requires_grad_()
+    states = [leaf]
     for layer in bert.encoder.layer:
         mixed = _attention(x, layer, mask, bert.config.num_attention_heads, attention)
         mixed = _linear(mixed, layer.attention.output.dense)
         x = _norm(x + mixed, layer.attention.output.LayerNorm, frozen_norm)
         inner = _gelu(_linear(x, layer.intermediate.dense), secant)
         x = _norm(x + _linear(inner, layer.output.dense), layer.output.LayerNorm, frozen_norm)
+        states.append(x)
     if model.config.pooling == "cls":
         features = x[:, 0]
     else:
         features = (x * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-    return _linear(features, model.classifier), leaf
+    return _linear(features, model.classifier), states
 
 
 REFERENCES = {
@@ -177,6 +182,7 @@ REFERENCES = {
     "lrp_ah": ("frozen", False, False),
     "lrp_ah_ln": ("frozen", True, False),
     "attn_lrp": ("split", True, True),
+    "damped_lrp": ("damped", True, True),
     "gradient_x_input": (None, False, False),
     "saliency": (None, False, False),
 }
@@ -189,11 +195,15 @@ def test_bert_equals_a_naive_reference(method, pooling, kernel):
     model = build("bert", kernel, pooling=pooling)
     inputs = make_batch() | {"token_type_ids": make_batch()["input_ids"] % 2}
     output = explain(model, inputs, attribution_method=method, attribution_target="all")
-    logits, leaf = reference(model, inputs, *REFERENCES[method])
+    logits, states = reference(model, inputs, *REFERENCES[method])
+    states = states[: 2 if method == "damped_lrp" else 1]
     expected = []
     for label in range(LABELS):
-        (gradient,) = torch.autograd.grad(logits[:, label].sum(), leaf, retain_graph=True)
-        expected.append(gradient.norm(dim=-1) if method == "saliency" else (gradient * leaf).sum(dim=-1))
+        gradients = torch.autograd.grad(logits[:, label].sum(), states, retain_graph=True)
+        if method == "saliency":
+            expected.append(gradients[0].norm(dim=-1))
+        else:
+            expected.append(sum((g * x).sum(dim=-1) for g, x in zip(gradients, states)) / len(states))
     expected = torch.stack(expected, dim=1).detach() * inputs["attention_mask"][:, None]
     torch.testing.assert_close(output.logits, logits.detach(), rtol=0, atol=1e-10)
     torch.testing.assert_close(output.attributions, expected, rtol=0, atol=1e-10)
@@ -222,8 +232,9 @@ def test_the_residual_of_lrp_is_what_the_biases_hold(pooling):
 
 @pytest.mark.parametrize(("name", "kernel"), case(ARCHITECTURES))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_rules_leave_every_bit_of_the_logits(name, kernel, dtype):
+def test_rules_leave_every_bit_of_the_logits(name, kernel, dtype, monkeypatch):
     model, inputs = build(name, kernel, dtype), make_batch()
+    monkeypatch.setattr(model, "reads_one_token", lambda: False)  # products of fewer rows round otherwise
     with torch.no_grad():
         plain = model(**inputs, output_attributions=False).logits
     changed = [rule for rule in RULES if not torch.equal(explain(model, inputs, attribution_method=rule).logits, plain)]

@@ -47,7 +47,7 @@ def test_graph_equals_the_model_on_sizes_it_was_not_recorded_with(name):
 
 @pytest.mark.parametrize("name", [*POST_NORM, "modernbert"])
 def test_conservation_holds_in_the_graph(name):
-    model = build(name)
+    model = build(name, attribution_method="lrp")
     zero_biases(model)
     names = graph_inputs(model)
     graph = trace_attributions(model, names)
@@ -83,6 +83,35 @@ def test_left_padding():
     names = graph_inputs(model)
     _, scores, _ = trace_attributions(model, names)(*graph_arguments(names, (7, 4), side="left"))
     torch.testing.assert_close(scores, ask(model, (7, 4), side="left").attributions, rtol=1e-9, atol=1e-11)
+
+
+def test_without_a_mask_every_token_is_real():
+    """As in the model's forward pass; a tokenizer may name no mask."""
+    model = build("bert")
+    names = graph_inputs(model, ["input_ids"])
+    assert "attention_mask" not in names
+    graph = trace_attributions(model, names)
+    for tokens in (4, 9):
+        inputs = graph_arguments(["input_ids", "attribution_target", "attribution_contrast"], (tokens, tokens))
+        logits, scores, _ = graph(*inputs)
+        expected = ask(model, (tokens, tokens))
+        torch.testing.assert_close(logits, expected.logits, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(scores, expected.attributions, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("pooling", ["cls", "last"])
+@pytest.mark.parametrize("name", ["bert", "modernbert", "t5-gated", "albert"])
+def test_one_token_of_the_last_layer_is_computed_in_the_graph_too(name, pooling, side):
+    model = build(name, pooling=pooling)
+    names = graph_inputs(model)
+    graph = trace_attributions(model, names)
+    assert any(node.target is torch.ops.aten.index_copy.default for node in graph.graph.nodes)
+    for lengths in SIZES:
+        logits, scores, _ = graph(*graph_arguments(names, lengths, side=side))
+        expected = ask(model, lengths, side=side)
+        torch.testing.assert_close(logits, expected.logits, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(scores, expected.attributions, rtol=1e-9, atol=1e-11)
 
 
 def test_recording_leaves_the_model_as_it_was():

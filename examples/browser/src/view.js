@@ -86,13 +86,13 @@ export function highlighted(text, words, readTo) {
   return nodes;
 }
 
-/** "words + special tokens + bias = score", each part as text and exact number. */
+/** "words + special tokens + rest = score", each part as text and exact number. */
 export function sumLine(words, result) {
   const ofWords = words.reduce((total, { score }) => total + score, 0);
   const parts = [
     ["words ", ofWords],
     [" + special tokens ", result.specialScore],
-    [" + bias ", result.residual],
+    [" + rest ", result.residual],
     [result.contrast < 0 ? " = logit " : " = logit difference ", ofWords + result.specialScore + result.residual],
   ];
   return parts.map(([name, value]) => {
