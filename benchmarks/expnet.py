@@ -129,8 +129,8 @@ def _markdown(report: dict[str, Any]) -> str:
         f"A head that has seen no mark of the test's task, on its {people['texts']['test']:,} posts with a majority "
         "rationale; every threshold is the best on the other tasks' validation texts. Token F1 is the mean over posts "
         "(DeYoung et al. 2020), so that long posts count no more than short ones; pooled F1 counts all posts' tokens "
-        "together. Mihaila 2026 reports 0.473; by which is not known to us. Marking every token reaches more than that by "
-        "either, so that the figure alone says little: read it beside the other rows, and the ranking (average "
+        "together. Mihaila 2026 reports 0.473; by which is not known to us. Marking every token reaches more than that "
+        "by either, so that the figure alone says little: read it beside the other rows, and the ranking (average "
         "precision), which needs no threshold.",
         "",
         "| method | token F1 | pooled F1 | chosen | F1 at the true share | average precision |",
