@@ -1,8 +1,9 @@
-"""Train an attribution-returning classifier: python train.py RECIPE [--key value ...]."""
+"""Train an attribution-returning classifier, or a head that explains one: python train.py RECIPE [--key value ...]."""
 
 import argparse
 
 from attrib_lab.errors import run_command
+from attrib_lab.explanation_training import train_explainer
 from attrib_lab.recipes import load_recipe
 from attrib_lab.training import train
 
@@ -14,7 +15,8 @@ def main() -> None:
     )
     parser.add_argument("recipe", help="a YAML file, or the name of one in configuration/")
     arguments, overrides = parser.parse_known_args()
-    train(load_recipe(arguments.recipe, overrides))
+    recipe = load_recipe(arguments.recipe, overrides)
+    (train_explainer if recipe.explainer else train)(recipe)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import yaml
 from transformers import TrainingArguments
 
 from modeling_attrib import AttribConfig
+from modeling_attrib.configuration_attrib import HEAD_INPUTS
 
 from .errors import UserError, nearest
 
@@ -57,7 +58,7 @@ class DataSection:
     Attributes:
         train, validation, test: sources. Without a validation source a share of the training rows is held out.
         validation_fraction: that share.
-        text, text_pair, label: column names.
+        text, text_pair, label: column names. A text may be a list of words, which are joined by spaces.
         labels: label names in the order of their indices; otherwise taken from the data.
         train_rows, test_rows: use that many rows only, drawn with the seed.
         decontaminate: training rows that share a value of one of these columns with a test or validation row are
@@ -80,8 +81,53 @@ class DataSection:
 
 
 @dataclass
+class TaskSection:
+    """A task whose texts people have marked, and the classifier that reads them.
+
+    Attributes:
+        classifier: a model folder that `train.py` left; not changed.
+        train, validation: sources, as in `DataSection`.
+        text, rationale: columns: a text and the [start, end) spans of its characters that people marked, or a list of
+            words and one 0 or 1 for each.
+        passage: cut long lists of words into passages of so many words.
+        rows: learn from that many marked texts or passages only, drawn with the seed.
+    """
+
+    classifier: str = ""
+    train: str = ""
+    validation: str = ""
+    text: str = "text"
+    rationale: str = "rationale"
+    passage: int | None = None
+    rows: int | None = None
+
+
+@dataclass
+class ExplainerSection:
+    """What `expnet`, the trained head of a finished classifier (`model.backbone`), learns from.
+
+    Attributes:
+        learns_from: an attribution method, whose scores for the texts of `data.train` it learns to give; or
+            "rationales", what people marked in the texts of `tasks`.
+        reads: what the head reads of each token: its "attention" patterns, or its "states" (see `AttribConfig`).
+        tasks: of rationales: one or more `TaskSection`s.
+        rationale: of rationales: the column of `data.test` with what people marked there, to be found by a head that
+            has never seen any of it.
+    """
+
+    learns_from: str = "lrp"
+    reads: str = "attention"
+    tasks: list[TaskSection] = field(default_factory=list)
+    rationale: str = "rationale"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The section in the layout of its YAML file."""
+        return {**vars(self), "tasks": [dict(vars(task)) for task in self.tasks]}
+
+
+@dataclass
 class Recipe:
-    """One training run.
+    """One training run: of a classifier, or with `explainer` of the head that explains a finished one.
 
     Attributes:
         training: arguments of transformers' `TrainingArguments`. `bf16: auto` uses bfloat16 where the device
@@ -98,21 +144,30 @@ class Recipe:
     seed: int = 0
     early_stopping_patience: int | None = None
     masked_training: float = 0.0
+    explainer: ExplainerSection | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe in the layout of its YAML file."""
         model = {k: v for k, v in vars(self.model).items() if k != "config"} | self.model.config
-        return {**vars(self), "model": model, "data": dict(vars(self.data))}
+        explainer = {} if self.explainer is None else {"explainer": self.explainer.as_dict()}
+        top = {key: value for key, value in vars(self).items() if key != "explainer"}
+        return {**top, "model": model, "data": dict(vars(self.data)), **explainer}
 
 
-_TOP = ["output_dir", "seed", "early_stopping_patience", "masked_training", "model", "data", "training"]
+_TOP = ["output_dir", "seed", "early_stopping_patience", "masked_training", "model", "data", "training", "explainer"]
 _MODEL = [f.name for f in fields(ModelSection) if f.name != "config"]
-_CONFIG = [
-    name for name in AttribConfig.__init__.__annotations__ if name not in ("backbone_config", "kwargs", "return")
-] + ["problem_type"]
+# The head comes with its own training.
+_NOT_CHOSEN = ("backbone_config", "attribution_head", "attribution_head_reads", "kwargs", "return")
+_CONFIG = [name for name in AttribConfig.__init__.__annotations__ if name not in _NOT_CHOSEN] + ["problem_type"]
 _DATA = [f.name for f in fields(DataSection)]
 _TRAINING = sorted({f.name for f in fields(TrainingArguments)} - {"output_dir", "seed", "data_seed"})
-_SECTIONS = {"model": _MODEL + _CONFIG, "data": _DATA, "training": _TRAINING}
+_EXPLAINER = [f.name for f in fields(ExplainerSection)]
+_SECTIONS = {"model": _MODEL + _CONFIG, "data": _DATA, "training": _TRAINING, "explainer": _EXPLAINER}
+# An explainer's recipe takes a finished classifier and fits a small head: little is left to choose.
+_EXPLAINER_SECTIONS = {
+    "model": ["backbone", "max_length", "attribution_method"],
+    "training": ["num_train_epochs", "learning_rate"],
+}
 
 
 def find_recipe(name: str) -> Path:
@@ -218,10 +273,38 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         ),
         data=DataSection(**data),
         training=content["training"],
+        explainer=_build_explainer(content, where),
     )
-    if not recipe.data.train:
+    if not recipe.data.train and not (recipe.explainer and recipe.explainer.tasks):
         raise UserError(f"{where}: data.train is missing: name a Hub dataset, a file or newswire:COUNT.")
     return recipe
+
+
+def _build_explainer(content: dict[str, Any], where: str) -> ExplainerSection | None:
+    section = content["explainer"]
+    if not section:
+        return None
+    for name, known in _EXPLAINER_SECTIONS.items():
+        _check_keys(content[name], known, f"{where}, section {name!r} of an explainer's recipe")
+    _check_types(section, ExplainerSection, where)
+    explainer = ExplainerSection(**section | {"tasks": []})
+    for number, task in enumerate(section.get("tasks") or []):
+        place = f"{where}, task {number} of the explainer"
+        if not isinstance(task, dict):
+            raise UserError(f"{place}: a task is a mapping.")
+        _check_keys(task, [f.name for f in fields(TaskSection)], place)
+        _check_types(task, TaskSection, place)
+        for key in ("classifier", "train", "validation"):
+            if not task.get(key):
+                raise UserError(f"{place}: {key} is missing.")
+        explainer.tasks.append(TaskSection(**task))
+    if (explainer.learns_from == "rationales") != bool(explainer.tasks):
+        raise UserError(f"{where}: an explainer that learns from rationales has tasks, and no other one has.")
+    if explainer.reads not in HEAD_INPUTS:
+        raise UserError(f"{where}: explainer.reads={explainer.reads!r}: use one of {', '.join(HEAD_INPUTS)}.")
+    if not content["data"].get("test"):
+        raise UserError(f"{where}: data.test is missing: a head is graded before it is kept.")
+    return explainer
 
 
 # How a section writes a field's type -> what YAML must give, and how to ask for it.
@@ -230,6 +313,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "int": (int, "a whole number"),
     "float": ((int, float), "a number"),
     "list[str]": (list, "a list"),
+    str(list[TaskSection]): (list, "a list"),
 }
 
 

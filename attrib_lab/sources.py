@@ -39,6 +39,8 @@ def load_splits(section: DataSection, seed: int) -> Splits:
     for name, rows in given.items():
         if rows is not None:
             _check_columns(rows, section, name)
+            given[name] = _join_words(rows, section)
+    train, test, validation = given["train"], given["test"], given["validation"]
     labels = section.labels or _label_names(train, section.label)
     encoded = {n: None if rows is None else _encode(rows, section, labels, n) for n, rows in given.items()}
     train, validation, test = encoded["train"], encoded["validation"], encoded["test"]
@@ -103,6 +105,16 @@ def _check_columns(rows: Dataset, section: DataSection, split: str) -> None:
             )
     if not len(rows):
         raise UserError(f"the {split} data has no rows.")
+
+
+def _join_words(rows: Dataset, section: DataSection) -> Dataset:
+    """Texts that come as lists of words, as annotated data often do, become strings: joined by spaces."""
+    for column in (section.text, section.text_pair):
+        values = rows[column] if column else []
+        if any(isinstance(value, list) for value in values):
+            joined = [" ".join(map(str, value)) if isinstance(value, list) else value for value in values]
+            rows = rows.remove_columns(column).add_column(column, joined)
+    return rows
 
 
 def _plain(value: Any) -> Any:

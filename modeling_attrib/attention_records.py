@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 
-_SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
+SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class AttentionRecord:
         if self.probabilities is not None:
             return self.probabilities
         scale = 1.0 / math.sqrt(self.query.shape[-1]) if self.scale is None else self.scale
-        scores = (self.query @ self.key.transpose(-1, -2)) * scale
+        scores = (self.query * scale) @ self.key.transpose(-1, -2)
         lowest = torch.finfo(scores.dtype).min  # not -inf: a padding row that sees nothing would become NaN
         if self.is_causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
@@ -94,8 +94,8 @@ class AttentionRecorder(TorchFunctionMode):
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         if func is F.scaled_dot_product_attention:
-            self.records.append(_record(*args, **(kwargs or {})))
-        elif func in _SOFTMAX and output.dim() == 4:
+            self.records.append(record_attention(*args, **(kwargs or {})))
+        elif func in SOFTMAX and output.dim() == 4:
             self.records.append(AttentionRecord(probabilities=output))
         return output
 
@@ -138,13 +138,13 @@ def _attend_explicitly(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
-    record = _record(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    record = record_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     if enable_gqa:
         value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
     return F.dropout(record.matrix(), dropout_p) @ value
 
 
-def _record(
+def record_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

@@ -23,6 +23,7 @@ class Classifier(Protocol):
 
     config: PretrainedConfig
     backbone: nn.Module
+    expnet: nn.Module | None
     num_layers: int
 
     def encode(self, inputs: Inputs) -> torch.Tensor: ...
@@ -72,8 +73,17 @@ class AttributionRequest:
 
     def objective(self, logits: torch.Tensor) -> torch.Tensor:
         """The scalar that each attribution explains: (batch, targets)."""
-        explained, contrast = logits.gather(1, self.resolve(logits)), self.resolve_contrast(logits)
-        return explained if contrast is None else explained - logits.gather(1, contrast)
+        return self.select(logits.unsqueeze(-1), logits).squeeze(-1)
+
+    def select(self, values: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Of values for each label, (batch, labels, n), the targets' less the contrast's: (batch, targets, n)."""
+        explained, contrast = rows_of_labels(values, self.resolve(logits)), self.resolve_contrast(logits)
+        return explained if contrast is None else explained - rows_of_labels(values, contrast)
+
+
+def rows_of_labels(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(batch, labels, n) and label indices (batch, targets) -> (batch, targets, n)."""
+    return values.gather(1, labels.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
 
 def _label_indices(value: int | torch.Tensor, logits: torch.Tensor, name: str) -> torch.Tensor:

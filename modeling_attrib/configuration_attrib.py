@@ -7,6 +7,8 @@ from transformers import AutoConfig, PretrainedConfig
 
 POOLINGS = ("mean", "cls", "last")
 FEATURE_ADJUSTMENTS = ("none", "attribution")
+ATTRIBUTION_HEADS = ("none", "importance", "labels")
+HEAD_INPUTS = ("attention", "states")
 
 
 class AttribConfig(PretrainedConfig):
@@ -21,6 +23,10 @@ class AttribConfig(PretrainedConfig):
         attribution_method: default method of `forward`; see `list_attribution_methods()`.
         attribution_options: options of that method, e.g. `{"orientation": "query"}` for
             `attention_gradient`.
+        attribution_head: the trained head that the method `expnet` needs: `"none"`, `"importance"` (one score a token,
+            learned from human rationales) or `"labels"` (one for each label, learned from a slower method).
+        attribution_head_reads: what that head reads of each token: `"attention"`, its attention pattern in every layer
+            (Mihaila 2026), or `"states"`, what enters every layer there.
         feature_adjustment: `"none"`: the head reads the pooled states. `"attribution"`: the head reads Song's
             adjusted features, LayerNorm(sum_i softmax(alpha / temperature)_i H_i), where alpha is the
             attention attribution of eq. 3 (Song 2026, eq. 3-5).
@@ -34,7 +40,8 @@ class AttribConfig(PretrainedConfig):
         kwargs: the usual `PretrainedConfig` arguments (`id2label`, `label2id`, `num_labels`, `problem_type` ...).
 
     Raises:
-        ValueError: for an unknown `pooling` or `feature_adjustment`, or a temperature that is not positive.
+        ValueError: for an unknown `pooling`, `attribution_head`, `attribution_head_reads` or `feature_adjustment`, or a
+            temperature that is not positive.
     """
 
     model_type = "attrib"
@@ -48,6 +55,8 @@ class AttribConfig(PretrainedConfig):
         classifier_dropout: float = 0.1,
         attribution_method: str = "damped_lrp",
         attribution_options: dict[str, Any] | None = None,
+        attribution_head: str = "none",
+        attribution_head_reads: str = "attention",
         feature_adjustment: str = "none",
         feature_adjustment_temperature: float = 1.0,
         feature_adjustment_layers: str | list[int] = "last",
@@ -58,6 +67,14 @@ class AttribConfig(PretrainedConfig):
     ) -> None:
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling!r} is unknown: use one of {', '.join(POOLINGS)}.")
+        if attribution_head not in ATTRIBUTION_HEADS:
+            raise ValueError(
+                f"attribution_head={attribution_head!r} is unknown: use one of {', '.join(ATTRIBUTION_HEADS)}."
+            )
+        if attribution_head_reads not in HEAD_INPUTS:
+            raise ValueError(
+                f"attribution_head_reads={attribution_head_reads!r} is unknown: use one of {', '.join(HEAD_INPUTS)}."
+            )
         if feature_adjustment not in FEATURE_ADJUSTMENTS:
             raise ValueError(
                 f"feature_adjustment={feature_adjustment!r} is unknown: use one of {', '.join(FEATURE_ADJUSTMENTS)}."
@@ -72,6 +89,8 @@ class AttribConfig(PretrainedConfig):
         self.classifier_dropout = classifier_dropout
         self.attribution_method = attribution_method
         self.attribution_options = dict(attribution_options or {})
+        self.attribution_head = attribution_head
+        self.attribution_head_reads = attribution_head_reads
         self.feature_adjustment = feature_adjustment
         self.feature_adjustment_temperature = feature_adjustment_temperature
         self.feature_adjustment_layers = feature_adjustment_layers

@@ -20,6 +20,7 @@ from .backbone_parts import find_parts, is_causal, position_limit
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
+from .expnet import build_expnet
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
 from .propagation_methods import conservation_error, mixes_tokens
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
@@ -89,6 +90,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
+        self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
         self._mixes_tokens: tuple[tuple[Any, ...], bool] | None = None  # of which modules, and whether they do
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)

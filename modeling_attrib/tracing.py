@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from .attention_records import ExplicitAttention
-from .attribution_methods import Classifier, get_attribution_method
+from .attribution_methods import Classifier, get_attribution_method, rows_of_labels
 from .backbone_parts import position_limit
 
 
@@ -35,9 +35,13 @@ class RowRequest:
 
     def objective(self, logits: torch.Tensor) -> torch.Tensor:
         """y_target − y_contrast, or y_target where the contrast is -1: (batch, 1)."""
-        against = logits.gather(1, self.contrast.clamp(min=0).unsqueeze(1))
-        explained = logits.gather(1, self.resolve(logits))
-        return torch.where(self.contrast.unsqueeze(1) < 0, explained, explained - against)
+        return self.select(logits.unsqueeze(-1), logits).squeeze(-1)
+
+    def select(self, values: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Of values for each label, (batch, labels, n), the target's less the contrast's: (batch, 1, n)."""
+        against = rows_of_labels(values, self.contrast.clamp(min=0).unsqueeze(1))
+        explained = rows_of_labels(values, self.resolve(logits))
+        return torch.where(self.contrast.view(-1, 1, 1) < 0, explained, explained - against)
 
 
 def graph_inputs(classifier: nn.Module, tokenizer_names: list[str] | None = None) -> list[str]:

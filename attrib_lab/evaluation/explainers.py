@@ -73,10 +73,11 @@ def select_explainers(names: str, classifier: Classifier, budget: int | None = N
             installation cannot run, or no name at all.
     """
     own = {method["name"]: method for method in list_attribution_methods()}
+    trained_head = getattr(classifier.model, "expnet", None) is not None
     chosen: list[str] = []
     for name in filter(None, (name.strip() for name in names.split(","))):
         if name in ("cheap", "all"):
-            chosen += _group(name, own, classifier)
+            chosen += [member for member in _group(name, own, classifier) if member != "expnet" or trained_head]
         else:
             chosen.append(name)
     if not chosen:

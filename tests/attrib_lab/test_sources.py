@@ -69,6 +69,17 @@ def test_training_rows_that_occur_in_the_test_are_dropped(tmp_path, capsys):
     assert "1 rows occur in the test data" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_lists_of_words_become_texts(tmp_path, kind):
+    rows = [row | {"words": row["text"].split()} for row in ROWS]
+    test = [{"words": ["oil", "falls"], "label": "business"}, {"words": ["cup", "won"], "label": "sports"}]
+    files = {"train": write(tmp_path, rows, kind), "test": write(tmp_path, test, kind, "test")}
+    splits = load_splits(DataSection(**files, text="words", decontaminate=["words"]), seed=0)
+    assert splits.test["words"] == ["oil falls", "cup won"]
+    texts = [*splits.train["words"], *splits.validation["words"]]
+    assert sorted(texts) == sorted(row["text"] for row in ROWS[1:])  # the first occurs in the test data
+
+
 def test_the_same_text_with_other_punctuation_is_dropped_too(tmp_path):
     train = [{"text": text, "label": "a"} for text in ("Cool", "cool it", "...", "?")] + ROWS
     test = [{"text": "cool ?", "label": "sports"}, {"text": "...", "label": "sports"}]

@@ -136,6 +136,7 @@ def build(
     """A random classifier of one architecture in evaluation mode; `kernel` is checked to be the one that runs."""
     config.setdefault("pooling", "last" if name in DECODERS else "mean")
     config.setdefault("num_labels", LABELS)
+    config.setdefault("attribution_head", "labels")  # every method works, and no other one may notice
     if kernel:
         config["attn_implementation"] = kernel
     model = AttribForSequenceClassification(AttribConfig(backbone_config=ARCHITECTURES[name](), **config))

@@ -40,12 +40,24 @@ print("ANSWER" + json.dumps(answer))
 """
 
 
-@pytest.fixture(scope="module", params=["none", "attribution"])
+HEADS = {
+    "plain": {},
+    "adjusted": {"feature_adjustment": "attribution"},
+    "expnet": {"attribution_head": "labels", "attribution_method": "expnet"},
+    "expnet-states": {
+        "attribution_head": "importance",
+        "attribution_head_reads": "states",
+        "attribution_method": "expnet",
+    },
+}
+
+
+@pytest.fixture(scope="module", params=HEADS)
 def folder(request, tmp_path_factory, minilm_folder) -> Path:
     torch.manual_seed(0)
     backbone = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
     model = AttribForSequenceClassification(
-        AttribConfig(backbone_config=backbone, num_labels=3, feature_adjustment=request.param)
+        AttribConfig(backbone_config=backbone, num_labels=3, **HEADS[request.param])
     )
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

@@ -3,13 +3,14 @@
 import random
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from attrib_lab.errors import UserError
-from attrib_lab.evaluation.classifiers import load_classifier
+from attrib_lab.evaluation.classifiers import Classifier, load_classifier
 from attrib_lab.evaluation.explainers import explain_batch, select_explainers
 from attrib_lab.evaluation.texts import encode_rows
 from modeling_attrib import list_attribution_methods
@@ -57,7 +58,10 @@ def test_own_method_explains_the_given_label(classifier, texts):
 
 def test_names(classifier):
     cheap = [method["name"] for method in list_attribution_methods() if method["cost"] < 3]
-    assert [e.name for e in select_explainers("cheap", classifier)] == cheap
+    without_head = [name for name in cheap if name != "expnet"]
+    assert [e.name for e in select_explainers("cheap", classifier)] == without_head != cheap
+    with_head = Classifier(SimpleNamespace(expnet=torch.nn.Linear(1, 1)), classifier.tokenizer, explains=True)
+    assert [e.name for e in select_explainers("cheap", with_head)] == cheap
     assert [e.name for e in select_explainers("random, lrp,random", classifier)] == ["random", "lrp"]
     assert select_explainers("lrp", classifier)[0].source.startswith("Ali et al. 2022")
 
