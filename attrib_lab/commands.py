@@ -102,6 +102,12 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--unit", choices=UNITS, default=default.unit, help="what is removed at once (%(default)s)")
     parser.add_argument("--budget", type=int, help="samples of LIME and KernelSHAP, steps of integrated gradients")
     parser.add_argument("--max-length", type=int, help="tokens read of each text (all that the model can read)")
+    parser.add_argument(
+        "--no-special-tokens",
+        dest="special_tokens",
+        action="store_false",
+        help="leave [CLS] and [SEP] alone in AUAC and AU-MSE too, where they take part as published",
+    )
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help="texts at once (%(default)s)")
     parser.add_argument("--seed", type=int, default=default.seed, help="of texts drawn and of samples (%(default)s)")
     parser.set_defaults(run=_evaluate)

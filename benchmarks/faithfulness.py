@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from attrib_lab.errors import UserError, run_command
-from attrib_lab.evaluation.evaluation import EvaluationOptions
+from attrib_lab.evaluation.evaluation import COSTS_FILE, STATE, EvaluationOptions
 from attrib_lab.evaluation.evaluation_report import COST_PICTURE, markdown_table, plain_markdown
 from attrib_lab.evaluation.samples import Columns
 from attrib_lab.sources import READERS
@@ -44,7 +44,7 @@ def write_faithfulness(folders: dict[str, Path], report: Path = REPORT) -> None:
         if not (folder / "results.json").is_file():
             raise UserError(f"{folder} holds no results.json: run attrib evaluate to its end first.")
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        costs = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
+        costs = json.loads((folder / STATE / COSTS_FILE).read_text(encoding="utf-8"))
         parts += [f"## {title}", _said(results), f"```bash\n{_command(results, folder.name)}\n```"]
         parts += [markdown_table(results, costs), *map(plain_markdown, results["notes"])]
         shutil.copy(folder / "results.csv", figures / f"{folder.name}.csv")
@@ -76,7 +76,11 @@ def _options(given: dict[str, Any], usual: Columns | EvaluationOptions) -> list[
         default = getattr(usual, field.name)
         value = given.get(field.name, default)  # a run before there was this option had its default
         value = tuple(value) if isinstance(value, list) else value
-        if field.name != "columns" and value != default:
+        if field.name == "columns" or value == default:
+            continue
+        if value is False:
+            words.append(f"--no-{field.name.replace('_', '-')}")
+        else:
             words += [f"--{field.name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
     return words
 

@@ -44,6 +44,7 @@ class EvaluationOptions:
         removal, unit: what stands for removed tokens, and what is removed together; see `Removal`.
         batch_size: most texts that are explained, or measured, at once.
         budget: of LIME, KernelSHAP and integrated gradients; see `select_explainers`.
+        special_tokens: whether [CLS] and [SEP] take part in AUAC and AU-MSE, as published.
     """
 
     methods: str = "cheap"
@@ -57,18 +58,22 @@ class EvaluationOptions:
     seed: int = 0
     batch_size: int = 32
     budget: int | None = None
+    special_tokens: bool = True
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size", "budget"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name.replace('_', '-')} {value}: it must be 1 at least.")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: it must not be negative.")
 
 
 def evaluate_model(model_dir: Path, source: str, output: Path, options: EvaluationOptions) -> dict[str, Any]:
     """Measure explanations of a model's decisions on texts, and write a report.
 
-    Each method explains the label that the model predicts for the whole text. Explanations and measurements are kept
+    Each method explains the label that the model predicts for the whole text, and for metrics that are defined on the
+    gold label, that one too where it is another. Explanations and measurements are kept
     in `output/state` batch by batch: a run that was killed goes on there and gives the same results to the last byte,
     and a later run with more methods or metrics measures only those.
 
@@ -93,14 +98,17 @@ def evaluate_model(model_dir: Path, source: str, output: Path, options: Evaluati
         source, options.split, options.columns, classifier, options.limit, options.max_length, options.seed
     )
     state = output / STATE
-    state.mkdir(parents=True, exist_ok=True)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"--output {output}: a part of that path is a file.") from None
     with (
         closing(Journal(state / "attributions.jsonl")) as attributions,
         closing(Journal(state / "measurements.jsonl")) as measurements,
     ):
         check_settings(state / "settings.json", settings_of(classifier, sample.texts, explainers, asdict(options)))
         run = _Run(classifier, sample.texts, explainers, metrics, removals, options)
-        costs = run.measure_costs(output / COSTS_FILE)
+        costs = run.measure_costs(state / COSTS_FILE)
         run.explain(attributions)
         run.measure(attributions, measurements)
         values = Values.read(sample.texts, explainers, metrics, attributions.entries, measurements.entries)
@@ -171,9 +179,14 @@ class _Run:
         self.batches = batches_of(texts, self.batch_size, EXPLAINED_AT_ONCE)
         self.logits = classifier_logits(classifier.model, classifier.tokenizer)
         self.targets = self._predict()
+        self.gold = [target if text.label is None else text.label for text, target in zip(texts, self.targets)]
         # Metrics that choose tokens choose as many as people marked on average.
         share = {"share": mean_rationale_share(texts) or 0.0}
-        self.choices = {m.name: share if "share" in signature(m.measure).parameters else {} for m in metrics}
+        offered = share | {"special_tokens": options.special_tokens}
+        self.choices = {
+            m.name: {name: offered[name] for name in signature(m.measure).parameters if name in offered}
+            for m in metrics
+        }
 
     def _predict(self) -> list[int]:
         predicted = [0] * len(self.texts)
@@ -199,22 +212,28 @@ class _Run:
         return costs
 
     def explain(self, attributions: Journal) -> None:
-        """Every text by every method."""
-        done = {(entry["method"], entry["key"]) for entry in attributions.entries}
-        with self._bar("explaining", len(self.explainers)) as bar:
-            for places in self.batches:
+        """Every text by every method, for each label that some metric asks for."""
+        done = {(entry["method"], entry["key"], entry["target"]) for entry in attributions.entries}
+        portions = [(places, self.targets) for places in self.batches]
+        if any(metric.explains_gold for metric in self.metrics):
+            wrong = [place for place, target in enumerate(self.targets) if target != self.gold[place]]
+            again = batches_of([self.texts[place] for place in wrong], self.batch_size, EXPLAINED_AT_ONCE)
+            portions += [([wrong[number] for number in batch], self.gold) for batch in again]
+        tokens = sum(len(self.texts[place].ids) for places, _ in portions for place in places)
+        with self._bar("explaining", len(self.explainers) * tokens) as bar:
+            for places, targets in portions:
                 for explainer in self.explainers:
-                    if (explainer.name, self.texts[places[0]].key) not in done:
-                        attributions.append(list(self._explain(explainer, places)))
+                    if (explainer.name, self.texts[places[0]].key, targets[places[0]]) not in done:
+                        attributions.append(list(self._explain(explainer, places, targets)))
                     bar.update(sum(len(self.texts[place].ids) for place in places))
 
-    def _explain(self, explainer: Explainer, places: list[int]) -> Iterator[dict[str, Any]]:
+    def _explain(self, explainer: Explainer, places: list[int], labels: list[int]) -> Iterator[dict[str, Any]]:
         own = [place for place in places if not all(self.texts[place].special)]
-        texts, targets = [self.texts[place] for place in own], [self.targets[place] for place in own]
+        texts, targets = [self.texts[place] for place in own], [labels[place] for place in own]
         found = explain_batch(explainer, self.classifier, texts, targets, self.seed) if own else []
         explanations = dict(zip(own, found))
         for place in places:
-            entry = {"key": self.texts[place].key, "method": explainer.name, "target": self.targets[place]}
+            entry = {"key": self.texts[place].key, "method": explainer.name, "target": labels[place]}
             explanation = explanations.get(place)
             if explanation is None:
                 yield entry | {"reason": "only special tokens"}
@@ -226,21 +245,21 @@ class _Run:
     def measure(self, attributions: Journal, measurements: Journal) -> None:
         """Every explanation by every metric."""
         scores = {
-            (entry["method"], entry["key"]): np.array(entry["scores"])
+            (entry["method"], entry["key"], entry["target"]): np.array(entry["scores"])
             for entry in attributions.entries
             if "scores" in entry
         }
         done = {(entry["method"], entry["metric"], entry["key"]) for entry in measurements.entries}
         probe = Probe(self.logits)
-        with self._bar("measuring", 1) as bar:
+        with self._bar("measuring", sum(len(text.ids) for text in self.texts)) as bar:
             for places in batches_of(self.texts, self.batch_size, MEASURED_AT_ONCE):
                 # Measurements of one text stand together: they share many of their questions.
                 asked = [
-                    (self.texts[place], explainer, metric, self.targets[place])
+                    (self.texts[place], explainer, metric, self._explained(metric, place))
                     for place in places
                     for explainer in self.explainers
                     for metric in self.metrics
-                    if (explainer.name, self.texts[place].key) in scores
+                    if (explainer.name, self.texts[place].key, self._explained(metric, place)) in scores
                     and (explainer.name, metric.name, self.texts[place].key) not in done
                 ]
                 if asked:
@@ -248,10 +267,13 @@ class _Run:
                     measurements.append([_entry(*one[:3], outcome) for one, outcome in zip(asked, found)])
                 bar.update(sum(len(self.texts[place].ids) for place in places))
 
+    def _explained(self, metric: Metric, place: int) -> int:
+        return (self.gold if metric.explains_gold else self.targets)[place]
+
     def _measurement(
         self, text: EncodedText, explainer: Explainer, metric: Metric, target: int, scores: dict[Any, np.ndarray]
     ) -> Measurement:
-        own, options = scores[explainer.name, text.key], self.choices[metric.name]
+        own, options = scores[explainer.name, text.key, target], self.choices[metric.name]
         if metric.needs == "explainer":
             options = options | {"explain": lambda sources, label: self._explain_sources(explainer, sources, label)}
         return metric.measure(text, own, target, self.removals[metric.name], **options)
@@ -266,8 +288,9 @@ class _Run:
             raise NotMeasurable("an edited text is not explained")
         return [(text, np.array(explanation.scores)) for text, explanation in zip(texts, found)]
 
-    def _bar(self, what: str, times: int) -> tqdm:
-        return tqdm(total=times * sum(len(text.ids) for text in self.texts), desc=what, unit="token", unit_scale=True)
+    @staticmethod
+    def _bar(what: str, tokens: int) -> tqdm:
+        return tqdm(total=tokens, desc=what, unit="token", unit_scale=True)
 
 
 def _entry(text: EncodedText, explainer: Explainer, metric: Metric, outcome: Any) -> dict[str, Any]:

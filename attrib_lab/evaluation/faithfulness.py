@@ -53,9 +53,9 @@ def auac(
 ) -> Measurement:
     """Area under the activation curve (Ali et al. 2022, section 5).
 
-    All tokens are [UNK] at first, [CLS] and [SEP] too; they are put back by descending signed score, and p of the
-    *true* class is recorded at fractions 0, 0.1 ... 1 (of `target` where the text has no gold label). The area is the
-    trapezoid rule's; the mean of areas is the area of the mean curve.
+    `scores` explain the *true* class. All tokens are [UNK] at first, [CLS] and [SEP] too; they are put back by
+    descending signed score, and p of the true class is recorded at fractions 0, 0.1 ... 1 (of `target` where the text
+    has no gold label). The area is the trapezoid rule's; the mean of areas is the area of the mean curve.
 
     Args:
         special_tokens: False leaves special tokens alone: they stand in every variant and are not ranked.
@@ -72,8 +72,8 @@ def au_mse(
 ) -> Measurement:
     """Area under the pruning curve of squared errors (Ali et al. 2022, section 5).
 
-    Tokens become [UNK] by ascending magnitude of their score, [CLS] and [SEP] too; recorded is
-    Σ_classes (logit₀ − logit_t)², logit₀ being the whole text's, at fractions 0, 0.1 ... 1. Trapezoid rule.
+    `scores` explain the *true* class. Tokens become [UNK] by ascending magnitude of their score, [CLS] and [SEP] too;
+    recorded is Σ_classes (logit₀ − logit_t)², logit₀ being the whole text's, at fractions 0, 0.1 ... 1. Trapezoid rule.
 
     Args:
         special_tokens: as in `auac`.

@@ -13,7 +13,7 @@ from .explainers import Explainer
 from .texts import EncodedText
 
 
-OPTIONS = ("removal", "unit", "seed", "batch_size", "budget", "limit", "max_length")
+OPTIONS = ("removal", "unit", "seed", "batch_size", "budget", "limit", "max_length", "special_tokens")
 # Code that only tells what was measured: a change of it leaves the figures of an earlier run as they were.
 AFTERWARDS = ("costs.py", "evaluation_pictures.py", "evaluation_report.py", "journal.py", "results.py", "statistics.py")
 

@@ -25,6 +25,8 @@ class Metric:
         removal: the kind of removal that its definition fixes, or None where it is the user's choice.
         needs: "rationale" (skips texts without one), "explainer" (takes the option `explain`), or None.
         fractions: where the points of its curve lie, if it has one.
+        explains_gold: its definition asks for the probability of the text's gold label, so that it is the explanation
+            of that label which is measured; the predicted label's where the data has none.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Metric:
     removal: str | None = None
     needs: str | None = None
     fractions: tuple[float, ...] = ()
+    explains_gold: bool = False
 
 
 _ALI, _ERASER = "Ali et al. 2022, section 5", "DeYoung et al. 2020, section 4"
@@ -43,8 +46,8 @@ _SOFT, _EDIN = "Zhao & Aletras 2023, mean rate fixed", "Edin et al. 2024"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("auac", auac, True, _ALI, "11", removal="unk", fractions=FLIPPED),
-        Metric("au_mse", au_mse, False, _ALI, "11", removal="unk", fractions=FLIPPED),
+        Metric("auac", auac, True, _ALI, "11", removal="unk", fractions=FLIPPED, explains_gold=True),
+        Metric("au_mse", au_mse, False, _ALI, "11", removal="unk", fractions=FLIPPED, explains_gold=True),
         Metric("comprehensiveness", comprehensiveness, True, _ERASER, "6", fractions=TOP),
         Metric("sufficiency", sufficiency, False, _ERASER, "6", fractions=TOP),
         Metric("aopc", aopc, True, "Samek et al. 2017, eq. 12", "11", removal="delete", fractions=FLIPPED[1:]),

@@ -57,9 +57,15 @@ class Values:
         }
         not_explained: dict[str, Counter[str]] = {method: Counter() for method in methods}
         not_measured: dict[Name, Counter[str]] = {name: Counter() for name in names}
+        counted = set()  # a text may have been explained for two labels
         for entry in attributions:
-            if entry["method"] in not_explained and "reason" in entry:
+            if (
+                entry["method"] in not_explained
+                and "reason" in entry
+                and (entry["method"], entry["key"]) not in counted
+            ):
                 not_explained[entry["method"]][entry["reason"]] += 1
+                counted.add((entry["method"], entry["key"]))
         for entry in measurements:
             name = entry["method"], entry["metric"]
             if name not in names:

@@ -29,7 +29,8 @@ def write_results(folder, **changes):
     folder.mkdir()
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "results.csv").write_text("method\n")
-    (folder / "cost.json").write_text("{}")
+    (folder / "state").mkdir()
+    (folder / "state" / "cost.json").write_text("{}")
 
 
 def written(tmp_path, **changes):
@@ -46,7 +47,7 @@ def command(page):
 
 OTHER = EvaluationOptions(
     methods="lrp,my.plug_in:explain", metrics="auac,auprc", split="validation[:10%]", limit=50, max_length=128,
-    removal="delete", unit="word", seed=3, batch_size=8, budget=77,
+    removal="delete", unit="word", seed=3, batch_size=8, budget=77, special_tokens=False,
     columns=Columns(text="question", text_pair="the answer", label="gold", labels=("no", "not sure"), rationale="why"),
 )  # fmt: skip
 

@@ -90,6 +90,33 @@ def test_figures_are_those_of_the_definition(classifier_folder, data, tmp_path):
     assert json.loads(json.dumps(results)) == json.loads((tmp_path / "results.json").read_text())
 
 
+@pytest.mark.parametrize("special_tokens", [True, False])
+def test_auac_explains_the_gold_label_where_the_model_is_wrong(classifier_folder, tmp_path, special_tokens):
+    """The curve of the gold label needs the words that speak for it, not for the label predicted instead."""
+    model, tokenizer = load_classifier(classifier_folder).model, AutoTokenizer.from_pretrained(classifier_folder)
+    text = "goal bank market"
+    with torch.no_grad():
+        predicted = int(model(**tokenizer(text, return_tensors="pt")).logits.argmax())
+        gold = (predicted + 1) % model.config.num_labels
+        explained = model(**tokenizer(text, return_tensors="pt"), attribution_method="lrp", attribution_target=gold)
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        players = list(range(ids.shape[1])) if special_tokens else list(range(1, ids.shape[1] - 1))
+        order = sorted(players, key=lambda token: -float(explained.attributions[0, token]))
+        curve = []
+        for fraction in np.linspace(0, 1, 11):
+            shown = ids.clone()
+            shown[0, order[int(np.ceil(fraction * len(order))) :]] = tokenizer.unk_token_id
+            curve.append(float(model(input_ids=shown).logits.double().softmax(-1)[0, gold]))
+    data = write_rows(tmp_path, [{"text": text, "label": gold}])
+    results = run(
+        *(classifier_folder, data, tmp_path / "out"), methods="lrp", metrics="auac,comprehensiveness",
+        special_tokens=special_tokens,
+    )  # fmt: skip
+    assert results["curves"]["auac"]["lrp"]["mean"] == pytest.approx(curve, abs=1e-5)
+    entries = [json.loads(line) for line in (tmp_path / "out" / STATE_FILES[0]).open()]
+    assert [entry["target"] for entry in entries if "target" in entry] == [predicted, gold]
+
+
 def test_batches_depend_on_the_texts_alone():
     def text(number, length):
         return EncodedText(str(number), (7,) * length, (False,) * length, (0,) * length)
@@ -191,7 +218,7 @@ def test_a_method_that_never_works_has_no_figures(classifier_folder, data, tmp_p
     results = run(classifier_folder, data, tmp_path / "out", methods="hopeless:explain,lrp", limit=5, metrics="auac")
     assert results["methods"]["hopeless:explain"]["metrics"] == {"auac": None}
     assert results["methods"]["lrp"]["metrics"]["auac"]["verdict"] == "best"
-    assert json.loads((tmp_path / "out" / "cost.json").read_text())["hopeless:explain"] is None
+    assert json.loads((tmp_path / "out" / "state" / "cost.json").read_text())["hopeless:explain"] is None
 
 
 # Going on -----------------------------------------------------------------------------------------------------------
@@ -248,7 +275,7 @@ def test_killed_and_run_again_gives_the_same_bytes(classifier_folder, data, tmp_
 def test_a_finished_run_is_not_done_again(classifier_folder, data, tmp_path, monkeypatch):
     options = {"methods": "lrp,random", "metrics": "auac", "limit": 6}
     run(classifier_folder, data, tmp_path, **options)
-    before, cost = files(tmp_path), (tmp_path / "cost.json").read_bytes()
+    before, cost = files(tmp_path), (tmp_path / "state" / "cost.json").read_bytes()
 
     def refuse(*arguments):
         raise AssertionError("this is known already")
@@ -258,7 +285,7 @@ def test_a_finished_run_is_not_done_again(classifier_folder, data, tmp_path, mon
             patch.setattr(evaluation, name, refuse)
         run(classifier_folder, data, tmp_path, **options)
     assert files(tmp_path) == before
-    assert (tmp_path / "cost.json").read_bytes() == cost
+    assert (tmp_path / "state" / "cost.json").read_bytes() == cost
 
 
 def test_more_methods_and_metrics_add_to_a_run(classifier_folder, data, tmp_path, monkeypatch):
