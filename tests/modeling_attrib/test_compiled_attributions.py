@@ -77,6 +77,7 @@ def test_copies_do_not_share_it(models):
     assert copy.deepcopy(models[1])._compiled is None
 
 
+@pytest.mark.slow
 def test_changed_weights_are_compiled_again():
     model = build("bert", dtype=torch.float32).compile_attributions()
     with torch.no_grad():
@@ -87,6 +88,7 @@ def test_changed_weights_are_compiled_again():
     torch.testing.assert_close(found.logits, expected.logits, **TOLERANCE)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_any_more_goes_the_ordinary_way():
     model = build("bert", dtype=torch.float32).compile_attributions()
     model.config.attribution_method = "integrated_gradients"

@@ -28,7 +28,8 @@ Args:
     model: a sequence classifier in evaluation mode.
     tokenizer: its tokenizer.
     targets: the labels that the scores explain, one index per text; by default those that the model predicts.
-    labels: gold labels, one index per text; the predicted label stands in where there are none.
+    labels: gold labels, one index per text, which the scores explain; the predicted label stands in where there are
+        none.
     special_tokens: False leaves [CLS] and [SEP] in their places; in the published protocol they take part.
 Returns:
     auac: mean over texts; NaN where none could be measured.
