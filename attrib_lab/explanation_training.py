@@ -28,7 +28,7 @@ from .rationales import (
     grade,
     load_task,
     marked_texts,
-    mean_auprc,
+    mean_average_precision,
     rationale_targets,
     standardise,
 )
@@ -188,7 +188,7 @@ def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
     found["every token"] = grade([np.ones(len(text.ids)) for text in test], test, 0.5)
     print("\ntoken F1 on a task that the head has never seen, thresholds from the others:")
     for method, figures in found.items():
-        print(f"  {method:20} {figures['token_f1']:.4f}   average precision {figures['auprc']:.4f}")
+        print(f"  {method:20} {figures['token_f1']:.4f}   average precision {figures['average_precision']:.4f}")
     return {
         "learns_from": "rationales",
         "texts": {"train": [len(task.train) for task in tasks], "test": len(test)},
@@ -215,7 +215,7 @@ def _fit_across_tasks(
 
     def fit(into: ExpNet, learned: Sequence[int], graded: int | None, stop: int | None = None) -> list[float]:
         def score(candidate: ExpNet) -> float:
-            return mean_auprc(_importance(candidate, held_out[graded]), tasks[graded].validation)
+            return mean_average_precision(_importance(candidate, held_out[graded]), tasks[graded].validation)
 
         chosen = [parts[number] for number in learned]
         grading = None if graded is None else score

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import average_precision_score
 from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
 
 from .bundles import load_trained_model
 from .errors import UserError
-from .evaluation.plausibility import auprc, token_f1
+from .evaluation.plausibility import token_f1
 from .evaluation.probing import Measured, Probe
 from .evaluation.removal import Removal
 from .evaluation.texts import EncodedText, encode_rows, mean_rationale_share
@@ -122,9 +123,18 @@ def standardise(scores: Scores, texts: Sequence[EncodedText]) -> list[np.ndarray
     return found
 
 
-def mean_auprc(scores: Scores, texts: Sequence[EncodedText]) -> float:
-    """Mean area under the precision-recall curve of the texts' scores against what people marked."""
-    return _mean([auprc(text, own, 0, _TOKENS) for text, own in zip(texts, scores)])
+def mean_average_precision(scores: Scores, texts: Sequence[EncodedText]) -> float:
+    """Mean average precision of the texts' scores against what people marked, special tokens left out.
+
+    Texts without a mark, or with nothing else, rank nothing and are left out; NaN if there is no other.
+    """
+    found = []
+    for values, text in zip(scores, texts):
+        own = ~np.array(text.special)
+        marked = np.array(text.rationale or (False,) * len(own))[own]
+        if marked.any() and not marked.all():
+            found.append(average_precision_score(marked, values[own]))
+    return float(np.mean(found)) if found else float("nan")
 
 
 def mean_token_f1(
@@ -167,7 +177,7 @@ def grade(scores: Scores, texts: Sequence[EncodedText], threshold: float) -> dic
     Returns:
         `token_f1` and `pooled_token_f1` at the threshold (mean over texts; all texts' tokens counted together),
         `chosen` (share of tokens at or above it), `token_f1_at_true_share` (as many of each text's tokens as people
-        mark on average, which nobody knows of a new task) and `auprc`.
+        mark on average, which nobody knows of a new task) and `average_precision`.
     """
     own = [~np.array(text.special) for text in texts]
     marked = np.concatenate([np.array(text.rationale)[keep] for text, keep in zip(texts, own)])
@@ -177,7 +187,7 @@ def grade(scores: Scores, texts: Sequence[EncodedText], threshold: float) -> dic
         "pooled_token_f1": float(2 * (marked & chosen).sum() / (marked.sum() + chosen.sum())),
         "chosen": float(chosen.mean()),
         "token_f1_at_true_share": mean_token_f1(scores, texts, share=mean_rationale_share(texts)),
-        "auprc": mean_auprc(scores, texts),
+        "average_precision": mean_average_precision(scores, texts),
     }
 
 

@@ -137,7 +137,9 @@ def _markdown(report: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, own in people["rationales"].items():
-        values = [own[key] for key in ("token_f1", "pooled_token_f1", "chosen", "token_f1_at_true_share", "auprc")]
+        values = [
+            own[key] for key in ("token_f1", "pooled_token_f1", "chosen", "token_f1_at_true_share", "average_precision")
+        ]
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
     return "\n".join(lines) + "\n"
 

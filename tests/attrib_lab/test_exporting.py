@@ -112,7 +112,7 @@ def test_onnx_file_of_another_model_is_refused(folder, onnx_folder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with pytest.raises(ValueError, match="exported from another model"):
         AttribTextClassificationPipeline(model=other, tokenizer=tokenizer, onnx_file=str(onnx_folder / "model.onnx"))
-    with pytest.raises(ValueError, match="computes attribution method 'lrp'"):
+    with pytest.raises(ValueError, match="computes attribution method 'damped_lrp'"):
         pipeline(folder, onnx_file=str(onnx_folder / "model.onnx"))("goal", method="attn_lrp")
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="cannot be loaded"):

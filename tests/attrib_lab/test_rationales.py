@@ -93,4 +93,4 @@ def test_grades_by_hand(tokenizer):
     # 35 % of the tokens: one of four, F1 2/3; two of five, F1 2/3.
     assert found["token_f1_at_true_share"] == pytest.approx(2 / 3)
     # Ranks of the marked: 1 and 4 of the first: (1 + 2/4) / 2; 1 of the second.
-    assert found["auprc"] == pytest.approx((0.75 + 1) / 2)
+    assert found["average_precision"] == pytest.approx((0.75 + 1) / 2)
