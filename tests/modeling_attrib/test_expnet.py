@@ -7,6 +7,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+import transformers
 from architectures import ARCHITECTURES, LABELS, LAYERS, CallCounter, build, with_kernels
 from architectures import batch as make_batch
 from torch.nn import functional as F
@@ -103,7 +104,8 @@ def test_attention_is_written_out_a_few_heads_at_a_time(name, matrices, shapes, 
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+# In transformers 4 an eager layer returns its own matrix, which lives until the next one is there.
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"] if transformers.__version__ >= "5" else ["sdpa"])
 def test_no_matrix_outlives_its_layer(kernel, monkeypatch):
     alive = []
 
@@ -236,6 +238,7 @@ def test_a_folder_from_before_there_were_heads_loads(tmp_path):
 HEADS = [("importance", "attention"), ("labels", "attention"), ("labels", "states")]
 
 
+@pytest.mark.skipif(transformers.__version__ < "5", reason="graphs are recorded with transformers 5")
 @pytest.mark.parametrize(("head", "reads"), HEADS)
 def test_it_is_recorded_as_a_graph(head, reads):
     model = build("bert", attribution_head=head, attribution_head_reads=reads, attribution_method="expnet")
