@@ -288,8 +288,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         again once modules or the attention kernel were replaced. Never in training mode: a batch norm would learn from
         tokens that were not computed.
         """
+        if self.config.pooling == "mean" or self.adjusted_norm is not None:
+            return False
         modules = tuple(self.backbone.modules())
-        if self.config.pooling == "mean" or self.adjusted_norm is not None or any(m.training for m in modules):
+        if any(module.training for module in modules):
             return False
         built = (getattr(self.backbone.config, "_attn_implementation", None), *modules)
         if self._mixes_tokens is None or self._mixes_tokens[0] != built:

@@ -32,11 +32,12 @@ def _run_under_rules(
     inputs: Inputs,
     attention: str | None = None,
     norm_std: str | None = None,
+    readings: int = 1,
     **rules: str | None,
 ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor], bool]:
-    """Logits (batch, labels); the states (batch, tokens, width) that their graph passes: the embeddings, where it
-    starts, and what enters the second layer, if there is one; the words' own embeddings, which that start cuts off, so
-    that no gradient should reach them; and whether the graph takes several gradients at once."""
+    """Logits (batch, labels); the states (batch, tokens, width) to read relevance at: the embeddings, where their graph
+    starts, and for two readings what enters the second layer, if there is one; the words' own embeddings, which that
+    start cuts off, so that no gradient should reach them; and whether the graph takes several gradients at once."""
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
     reading = weights if attention and classifier.reads_one_token() else None
@@ -45,11 +46,12 @@ def _run_under_rules(
     )
     given = {name: value.detach().requires_grad_() for name, value in inputs.items() if name == "inputs_embeds"}
     words = Taps([classifier.backbone.get_input_embeddings()], side="output")
-    with words, embedding_tap(parts, at_sum=norm_std is not None) as tap, Taps(list(parts.layers)) as layers, mode:
+    further = Taps(list(parts.layers[:2]) if readings == 2 else [])
+    with words, embedding_tap(parts, at_sum=norm_std is not None) as tap, further, mode:
         logits = classifier.classify(inputs | given, weights)
     mode.check()
     check_states(tap.values, inputs)
-    states = [tap.values[0], *layers.values[1:2]]
+    states = [tap.values[0], *further.values[1:2]]
     return logits, states, [*words.values[:1], *given.values()], mode.takes_batched_gradients
 
 
@@ -98,9 +100,8 @@ def propagate(
         logits (batch, labels) and attributions (batch, targets, tokens), from one graph.
     """
     logits, states, words, batched = _run_under_rules(
-        classifier, inputs, norm_std=norm_std, attention=attention, activation=activation
+        classifier, inputs, norm_std=norm_std, attention=attention, activation=activation, readings=readings
     )
-    states = states[:readings]
     objective = request.objective(logits)
     several = batched and objective.shape[1] > 1
     together = max(1, _TOKENS_GOING_BACK // states[0][..., 0].numel()) if several else 1
@@ -156,7 +157,7 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
         gradients.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        logits, (embeddings, *_), words, _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
+        logits, (embeddings,), words, _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
         biases = [p for name, p in classifier.named_parameters() if name.endswith("bias")]
         if not all(bias.requires_grad for bias in biases):
             raise ValueError("conservation is checked through the biases' gradients: call requires_grad_() first.")
@@ -218,7 +219,7 @@ def damped_lrp(
     """As `lrp`, but half of what reaches an attention product goes on to the values: nearer to each token's own path.
 
     What is not followed is missing from the sum. In exchange the first tokens of the ranking decide more than those of
-    `lrp` and of `attn_lrp`, on every data set that was measured (benchmarks/faithfulness.md).
+    `lrp` and of `attn_lrp` on most models that were measured (benchmarks/faithfulness.md, which names the others).
     """
     return propagate(
         classifier, inputs, request, attention="damped", norm_std="frozen", activation="secant", readings=2
