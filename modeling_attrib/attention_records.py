@@ -13,6 +13,11 @@ from torch.overrides import TorchFunctionMode
 SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
 
 
+def serve_query_heads(grouped: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """Grouped keys or values, (batch, groups, tokens, width), repeated for the query heads that each group serves."""
+    return grouped.repeat_interleave(query.shape[1] // grouped.shape[1], dim=1)
+
+
 @dataclass(frozen=True)
 class AttentionRecord:
     """The attention of one layer: A, (batch, heads, tokens, tokens), or the factors that it is the softmax of.
@@ -140,7 +145,7 @@ def _attend_explicitly(
 ) -> torch.Tensor:
     record = record_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     if enable_gqa:
-        value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
+        value = serve_query_heads(value, query)
     return F.dropout(record.matrix(), dropout_p) @ value
 
 
@@ -155,6 +160,6 @@ def record_attention(
     enable_gqa: bool = False,
 ) -> AttentionRecord:
     """The record of a call of `scaled_dot_product_attention` with these arguments."""
-    if enable_gqa:  # grouped keys serve several query heads each
-        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    if enable_gqa:
+        key = serve_query_heads(key, query)
     return AttentionRecord(query=query, key=key, mask=attn_mask, is_causal=is_causal, scale=scale)

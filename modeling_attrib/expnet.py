@@ -8,7 +8,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional as F
 
-from .attention_records import SOFTMAX, AttentionRecorder, record_attention
+from .attention_records import SOFTMAX, AttentionRecorder, record_attention, serve_query_heads
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .contrastive import at_least_float32
@@ -58,9 +58,8 @@ class AttentionPatterns(AttentionRecorder):
         enable_gqa: bool = False,
     ) -> torch.Tensor:
         batch, heads, tokens, _ = query.shape
-        if enable_gqa:  # grouped keys serve several query heads each
-            groups = heads // key.shape[1]
-            key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+        if enable_gqa:
+            key, value = serve_query_heads(key, query), serve_query_heads(value, query)
         if attn_mask is not None:
             attn_mask = attn_mask.expand(batch, heads, *attn_mask.shape[-2:])
 

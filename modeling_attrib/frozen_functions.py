@@ -10,6 +10,8 @@ import torch
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional as F
 
+from .attention_records import serve_query_heads
+
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _WIDEST_RANGE = 80.0  # e^−80 and e^40 times a gradient fit float32; at 77 the error was still 1e-6, at 100 it is total
@@ -210,8 +212,7 @@ def frozen_attention(
 
     Args: those of torch's function, for which `can_freeze_attention` is true.
     """
-    if enable_gqa:  # grouped keys serve several query heads each
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    if enable_gqa:
+        key, value = serve_query_heads(key, query), serve_query_heads(value, query)
     mask = None if mask is None else mask.detach()
     return _FrozenAttention.apply(query.detach(), key.detach(), value, mask, is_causal, scale)

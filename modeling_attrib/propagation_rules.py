@@ -29,6 +29,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from .attention_records import SOFTMAX
 from .backbone_parts import BackboneParts
 from .frozen_functions import can_freeze_attention, frozen_attention, frozen_std_layer_norm, rescale
 
@@ -45,7 +46,6 @@ _SECANT_ACTIVATIONS = {"GELUActivation", "GELUTanh", "PytorchGELUTanh", "SiLUAct
 }
 
 _ATTENTION = F.scaled_dot_product_attention
-_SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
 _MATMUL = {torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.bmm, torch.Tensor.__matmul__}
 _MULTIPLY = {torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__}
 _ADD = {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
@@ -123,7 +123,7 @@ class PropagationRules(TorchFunctionMode):
             self._handlers[F.linear] = self._linear
         if attention:
             self._handlers[_ATTENTION] = self._fused_attention
-            self._handlers |= dict.fromkeys(_SOFTMAX, self._softmax)
+            self._handlers |= dict.fromkeys(SOFTMAX, self._softmax)
             if attention in ("damped", "split"):
                 self._handlers |= dict.fromkeys(_MATMUL, self._attend)
                 self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
