@@ -336,7 +336,7 @@ def test_escaped_text_can_be_written_and_means_itself():
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("fancyzhe/ag_news@train", ("fancyzhe/ag_news@train", "fancyzhe/ag_news", None, "train")),
+        ("fancyzhx/ag_news@train", ("fancyzhe/ag_news@train", "fancyzhe/ag_news", None, "train")),
         ("nyu-mll/glue:sst2@validation", ("nyu-mll/glue:sst2@validation", "nyu-mll/glue", "sst2", "validation")),
         ("/home/somebody/secret/train.csv", ("train.csv", None, None, None)),
         ("C:\\Users\\somebody\\rows.jsonl", ("rows.jsonl", None, None, None)),
