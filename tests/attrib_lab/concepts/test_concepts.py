@@ -156,14 +156,19 @@ def test_random_sentences_come_from_the_texts_that_are_not_asked_about(folder):
     assert (settings["texts"], settings["random_sentences"]) == (50, 70)
 
 
+def test_the_texts_may_be_the_newswire_as_everywhere(folder):
+    run(folder, data="newswire:30", output=str(folder / "newswire"))
+    assert json.loads((folder / "newswire" / "concepts.json").read_text())["settings"]["texts"] == 30
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"concept": "planted"}, "concepts are written name=file"),
         ({"concept": "planted=missing.txt"}, "file 'missing.txt' does not exist"),
         ({"concept": "planted={folder}/few.txt"}, "concept 'planted' has 9 different sentences; 10 at least"),
-        ({"concept": "planted={folder}/bytes.txt"}, "could not be read as UTF-8 text"),
-        ({"concept": "planted=some.doc"}, "sentences are read from .txt (one a line) or .csv"),
+        ({"concept": "planted={folder}/bytes.txt"}, "bytes.txt is UTF-16, not UTF-8"),
+        ({"concept": "planted=some.doc"}, "there is no file 'some.doc', and no such Hub dataset was read"),
         ({"concept": ["a={folder}/planted.txt"] * 2}, "--concept 'a' is given twice"),
         ({"text": "title"}, "has no column 'title'; it has text"),
         ({"layer": "2"}, "--layer 2: this model has layers 0 to 1"),
