@@ -1,6 +1,18 @@
-"""`python -m attrib_lab`: the command `attrib`, where its script is not on the path."""
+"""The command `attrib`, also as `python -m attrib_lab`."""
 
-from .commands import main
+from .errors import run_command
 
 
-main()
+def main() -> None:
+    """Entry point; where the package was installed without its extras, it says so."""
+    run_command(_main)
+
+
+def _main() -> None:
+    from . import commands
+
+    commands.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 
+from .extras import missing_extra
+
 
 class UserError(Exception):
     """Something the user can mend; its message is one clear line."""
@@ -21,11 +23,20 @@ def first_line(error: Exception) -> str:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command's main function; a `UserError` ends it in one line and exit status 2, without a traceback."""
+    """Run a command's main function; a `UserError` ends it in one line and exit status 2, without a traceback.
+
+    So does a missing module that an extra of the package brings.
+    """
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        advice = missing_extra(error)
+        if advice is None:
+            raise
+        print(f"error: {advice}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on.", file=sys.stderr)

@@ -33,7 +33,7 @@ from .rationales import (
     standardise,
 )
 from .recipes import Recipe
-from .sources import load_rows
+from .sources import complete_rows, load_rows
 
 
 EXPLAINER_RECIPE_FILE = "expnet.yaml"
@@ -127,14 +127,11 @@ def _learn_from_teacher(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]
 
 def _read_texts(source: str, split: str, recipe: Recipe, trained: TrainedModel) -> list[EncodedText]:
     data = recipe.data
-    rows = load_rows(source, split, recipe.seed + (split == "test"))
-    if data.text in rows.column_names:
-        rows = [row for row in rows if row[data.text]]  # unlabelled, so that a text is all that a row needs
+    texts = [data.text, data.text_pair] if data.text_pair else [data.text]
+    rows = load_rows(source, split, recipe.seed + (split == "test"), texts)
+    rows = rows.select(complete_rows(rows, texts, source))  # unlabelled, so that texts are all that a row needs
     columns = {"text": data.text, "text_pair": data.text_pair}
-    texts = encode_rows(rows, trained.tokenizer, **columns, max_length=recipe.model.max_length)
-    if not texts:
-        raise UserError(f"{source}: no row has a text.")
-    return texts
+    return encode_rows(rows, trained.tokenizer, **columns, max_length=recipe.model.max_length)
 
 
 def _draw(texts: list[EncodedText], count: int | None, seed: int) -> list[EncodedText]:
@@ -150,7 +147,8 @@ def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
     explainer, data, model = recipe.explainer, recipe.data, trained.model
     length = recipe.model.max_length
     tasks = [load_task(section, length, recipe.seed) for section in explainer.tasks]
-    rows = load_rows(data.test, "test", recipe.seed + 1)
+    rows = load_rows(data.test, "test", recipe.seed + 1, [data.text], [explainer.rationale])
+    rows = rows.select(complete_rows(rows, [data.text], data.test))
     columns = {"text": data.text, "rationale": explainer.rationale}
     test = marked_texts(rows, trained.tokenizer, max_length=length, **columns)
     if not test:

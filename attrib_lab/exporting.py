@@ -21,7 +21,7 @@ from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 from .bundles import TrainedModel, load_trained_model
 from .errors import UserError, first_line, nearest
 from .export_check import Run, check_equal, measure_loss
-from .sources import load_rows
+from .sources import complete_rows, join_words, load_rows
 
 
 FORMATS = {"onnx": "model.onnx", "pt2": "model.pt2", "aoti": "model_compiled.pt2"}
@@ -217,12 +217,12 @@ def _put_in_place(file: Path, output: Path, trained: TrainedModel, description: 
 
 
 def load_texts(source: str, column: str = "text", limit: int = 500) -> list[str]:
-    """The first `limit` texts of a local file, to measure a reduced precision on.
+    """The first `limit` texts of a source, as for training, to measure a reduced precision on.
 
     Raises:
-        UserError: for a missing file or column.
+        UserError: for a source that cannot be read, a missing column, or no text at all.
     """
-    rows = load_rows(source, "train", seed=0)
-    if column not in rows.column_names:
-        raise UserError(f"{source} has no column {column!r}: it has {', '.join(rows.column_names)}.")
-    return [str(text) for text in rows[:limit][column]]
+    if limit < 1:
+        raise UserError(f"--limit {limit}: measure on one text at least.")
+    rows = load_rows(source, "test", 0, [column])
+    return join_words(rows.select(complete_rows(rows, [column], source)[:limit]), [column])[column][:]

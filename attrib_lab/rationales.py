@@ -20,7 +20,7 @@ from .evaluation.removal import Removal
 from .evaluation.texts import EncodedText, encode_rows, mean_rationale_share
 from .head_training import Inputs, read_in_batches
 from .recipes import TaskSection
-from .sources import load_rows
+from .sources import complete_rows, load_rows
 
 
 BASELINES = ("attention_last", "random")
@@ -51,12 +51,14 @@ def load_task(section: TaskSection, max_length: int, seed: int) -> RationaleTask
     columns = {"text": section.text, "rationale": section.rationale}
     splits = {}
     for number, split in enumerate(("train", "validation")):
-        rows = load_rows(getattr(section, split), split, seed + number)
+        source = getattr(section, split)
+        rows = load_rows(source, split, seed + number, [section.text], [section.rationale])
+        rows = rows.select(complete_rows(rows, [section.text], source))
         if section.passage:
             rows = passages(rows, section.passage, **columns)
         splits[split] = marked_texts(rows, trained.tokenizer, max_length=max_length, **columns)
         if not splits[split]:
-            raise UserError(f"{getattr(section, split)}: nothing is marked in {section.rationale!r}.")
+            raise UserError(f"{source}: nothing is marked in {section.rationale!r}.")
     if section.rows is not None and section.rows < len(splits["train"]):
         drawn = np.random.default_rng(seed).permutation(len(splits["train"]))[: section.rows]
         splits["train"] = [splits["train"][number] for number in drawn]

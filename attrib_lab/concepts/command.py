@@ -32,10 +32,10 @@ def run_analysis(
     Args:
         model_dir: what `train.py` left.
         concepts: `name=file` each.
-        data: file of texts that the model is asked about.
+        data: source of texts, as for training, that the model is asked about.
         output: folder for the report.
-        random: file of random sentences; by default texts of `data` that are not asked about.
-        column: of files of rows.
+        random: source of random sentences; by default texts of `data` that are not asked about.
+        column: of sources of rows.
         layer: of the model; by default the last.
         limit: texts of `data` to ask about.
         vectors: per concept.
@@ -54,10 +54,10 @@ def run_analysis(
     if output.is_file():
         raise UserError(f"--output {output} is a file: name a folder.")
     files = _parse_concepts(concepts)
-    sentences = {name: read_sentences(file, column) for name, file in files.items()}
-    texts = read_sentences(data, column)
+    sentences = {name: read_sentences(file, column, seed) for name, file in files.items()}
+    texts = read_sentences(data, column, seed)
     texts = [texts[index] for index in np.random.default_rng(seed).permutation(len(texts))]
-    others = read_sentences(random, column) if random else texts[limit : limit + RANDOM_SENTENCES]
+    others = read_sentences(random, column, seed) if random else texts[limit : limit + RANDOM_SENTENCES]
     trained = load_trained_model(Path(model_dir))
     count = trained.model.num_layers
     layer = count - 1 if layer is None else layer

@@ -1,6 +1,7 @@
 """What a person looks at after an analysis of concepts: a table, its figures as JSON, and a picture."""
 
 import json
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from .analysis import SIGNIFICANCE, ClassEffect, ConceptResult
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 
 TABLE_FILE = "concepts.md"
 FIGURES_FILE = "concepts.json"
 PICTURE_FILE = "concepts.png"
 PANELS_IN_A_ROW = 3
+_PANEL_WIDTH, _LETTER = 3.4, 0.085  # inches
+_TITLE_LETTERS, _LABEL_LETTERS = 36, 28  # in a line
 _CONCEPT, _CHANCE = "#1f6f8b", "#9a9a9a"
 
 
@@ -91,13 +95,23 @@ def draw_effects(results: list[ConceptResult], path: Path) -> None:
 
     Filled marks are significant, hollow ones are not.
     """
+    figure = effects_figure(results)
+    figure.savefig(path, dpi=150, bbox_inches="tight")  # whatever the names' letters, none is cut off
+    plt.close(figure)
+
+
+def effects_figure(results: list[ConceptResult]) -> Figure:
+    """The figure of `draw_effects`, as wide and high as its names need."""
     columns = min(PANELS_IN_A_ROW, len(results))
     rows = -(-len(results) // columns)
-    classes = max(len(result.effects) for result in results)
+    labels = [_wrap(effect.label, _LABEL_LETTERS) for effect in results[0].effects]
+    margin = 0.4 + _LETTER * max(len(line) for label in labels for line in label.splitlines())
+    title_lines = max(_title(result).count("\n") + 1 for result in results)
+    line_height = max(0.5, *(0.2 * (label.count("\n") + 1) for label in labels))
     figure, panels = plt.subplots(
         rows,
         columns,
-        figsize=(1.2 + 3.4 * columns, rows * (1.4 + 0.5 * classes)),
+        figsize=(margin + _PANEL_WIDTH * columns, rows * (1.2 + 0.2 * title_lines + line_height * len(labels))),
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -107,15 +121,27 @@ def draw_effects(results: list[ConceptResult], path: Path) -> None:
         panel.set_axis_off()
     for panel, result in zip(panels.flat, results):
         _draw_panel(panel, result)
+    for panel in panels.flat[max(0, len(results) - columns) : len(results)]:
+        panel.tick_params(labelbottom=True)  # also where the row below ends sooner
     for panel in panels[:, 0]:
         # Names are the user's: a $ in one is no formula.
-        panel.set_yticks(range(classes), [e.label for e in results[0].effects], parse_math=False)
+        panel.set_yticks(range(len(labels)), labels, parse_math=False)
     panels[0, 0].invert_yaxis()
-    figure.supxlabel("share of the texts whose logit for the class rises with the concept", fontsize=10)
+    meaning = "share of the texts whose logit for the class rises with the concept"
+    figure.supxlabel(_wrap(meaning, 40) if columns == 1 else meaning, fontsize=10)
     handles, names = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    figure.legend(handles, names, loc="outside upper center", ncols=1 if columns == 1 else 3, frameon=False, fontsize=9)
+    return figure
+
+
+def _wrap(name: str, letters: int) -> str:
+    return "\n".join(textwrap.wrap(name, letters)) or name
+
+
+def _title(result: ConceptResult) -> str:
+    note = f"{result.sentences} sentences" if result.known else "the layer does not know it"
+    title = f"{result.name} ({note})"
+    return title if len(title) <= _TITLE_LETTERS else f"{_wrap(result.name, _TITLE_LETTERS)}\n({note})"
 
 
 def _draw_panel(panel: Axes, result: ConceptResult) -> None:
@@ -147,8 +173,7 @@ def _draw_panel(panel: Axes, result: ConceptResult) -> None:
             markerfacecolor=_CONCEPT if significant else "white",
             label=name,
         )
-    note = f"{result.sentences} sentences" if result.known else "the layer does not know it"
-    panel.set_title(f"{result.name} ({note})", loc="left", fontsize=11, parse_math=False)
+    panel.set_title(_title(result), loc="left", fontsize=11, parse_math=False)
     panel.set_xlim(-0.04, 1.04)
     panel.grid(axis="x", alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
-from ..errors import UserError, nearest
-from ..sources import load_rows
+from ..errors import UserError
+from ..labels import class_names, encode_labels, read_labels
+from ..sources import complete_rows, load_rows, replace_column
 from .classifiers import Classifier
 from .texts import EncodedText, encode_rows
 
@@ -60,19 +60,21 @@ def load_sample(
     """
     if max_length is not None and not 0 < max_length <= classifier.token_limit:
         raise UserError(f"--max-length {max_length}: this model reads 1 to {classifier.token_limit} tokens.")
-    rows = load_rows(source, split, seed)
-    _check_columns(rows, columns, source)
+    auto = columns.label == "auto"
+    others = [columns.rationale, None if auto or columns.label == "none" else columns.label]
+    texts = [columns.text, columns.text_pair] if columns.text_pair else [columns.text]
+    rows = load_rows(source, split, seed, texts, [c for c in others if c], ["label"] if auto else [])
+    label = "label" if auto and "label" in rows.column_names else others[1]
+    if label is not None:
+        rows = _with_model_labels(rows, label, columns.labels, classifier.labels, source)
     notes = []
-    kept = [number for number, text in enumerate(rows[columns.text]) if text is not None]
+    kept = complete_rows(rows, texts, source)
     if len(kept) < len(rows):
         notes.append(f"{len(rows) - len(kept)} of {len(rows)} rows have no text and are left out.")
     if limit is not None and limit < len(kept):
         drawn = np.random.default_rng(seed).permutation(len(kept))[:limit]
         kept = [kept[number] for number in sorted(drawn.tolist())]
-    label = _label_column(columns, rows)
     rows = rows.select(kept)
-    if label is not None:
-        rows = _with_model_labels(rows, label, columns.labels, classifier.labels)
     texts = encode_rows(
         rows,
         classifier.tokenizer,
@@ -107,51 +109,22 @@ def _without_empty(
     return Sample(readable, notes)
 
 
-def _check_columns(rows: Dataset, columns: Columns, source: str) -> None:
-    for column in (columns.text, columns.text_pair, _label_column(columns, rows), columns.rationale):
-        if column is not None and column not in rows.column_names:
-            raise UserError(
-                f"{source} has no column {column!r}; it has {', '.join(rows.column_names)}."
-                + nearest(column, rows.column_names)
-            )
-
-
-def _label_column(columns: Columns, rows: Dataset) -> str | None:
-    if columns.label == "auto":
-        return "label" if "label" in rows.column_names else None
-    return None if columns.label == "none" else columns.label
-
-
-def _with_model_labels(rows: Dataset, column: str, names: Sequence[str], model_names: Sequence[str]) -> Dataset:
+def _with_model_labels(
+    rows: Dataset, column: str, names: Sequence[str], model_names: Sequence[str], source: str
+) -> Dataset:
     """The label column as indices of the model's labels, None where a row has none.
 
-    Words are read as the given names, or else the model's; numbers as indices, unless the data set names its classes
-    itself and these are the model's in another order.
+    Words are read as the given names, or else the model's; numbers that are none of these as indices.
     """
     if names and len(names) != len(model_names):
-        raise UserError(f"--labels names {len(names)} labels; the model has {len(model_names)}: {_list(model_names)}.")
-    known = list(names or model_names)
-    index = {name: position for position, name in enumerate(known)}
-    own = getattr(rows.features[column], "names", None) or []
-    by_name = set(own) == set(known)
-
-    def encode(value: Any) -> int | None:
-        if value is None or value == "" or value != value:
-            return None
-        if isinstance(value, float) and value.is_integer():  # one empty cell makes 1.0, 2.0 of whole numbers
-            value = int(value)
-        if isinstance(value, int) and 0 <= value < len(known):
-            return index[own[value]] if by_name else int(value)
-        if str(value) in index:
-            return index[str(value)]
         raise UserError(
-            f"the label {value!r} is none of {_list(known)}; --labels gives the data's names in the model's order."
-            + nearest(str(value), known)
+            f"--labels names {len(names)} labels; the model has {len(model_names)}: {', '.join(model_names)}."
         )
-
-    encoded = [encode(value) for value in rows[column]]
-    return rows.remove_columns(column).add_column(column, encoded)
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    own, labels = class_names(rows, column), read_labels(rows, column, source)
+    try:
+        encoded = encode_labels(labels, names or model_names, own, by_position=True, what=source)
+    except UserError as error:
+        raise UserError(
+            f"{error} --labels gives the data's names in the model's order, --label none leaves them unread."
+        ) from None
+    return replace_column(rows, column, encoded)

@@ -103,7 +103,7 @@ def test_the_demo_splits_differ():
         ({"train": "not a source!"}, "neither a file"),
         ({"text": "txt"}, "no column 'txt'; it has text, label. Did you mean 'text'"),
         ({"label": "topic"}, "no column 'topic'"),
-        ({"labels": ["business", "weather"]}, "the label 'sports', which is none of business, weather"),
+        ({"labels": ["business", "weather"]}, "train, row 2: the label 'sports' is none of business, weather"),
         ({"decontaminate": ["title"]}, "no column 'title'"),
     ],
 )

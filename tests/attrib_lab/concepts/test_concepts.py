@@ -1,15 +1,18 @@
 """Concepts in a classifier: a planted one is found, random ones are not; the command, its files and its mistakes."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
+from matplotlib.text import Text
 from planted import build_model, build_tokenizer, write_sentences
 
 from attrib_lab.commands import build_parser
 from attrib_lab.concepts.activations import LayerReader
 from attrib_lab.concepts.analysis import ClassEffect, ConceptResult, analyse_concepts
-from attrib_lab.concepts.report import format_table
+from attrib_lab.concepts.report import draw_effects, effects_figure, format_table
 from attrib_lab.concepts.significance import t_test_value
 from attrib_lab.errors import UserError
 
@@ -95,6 +98,27 @@ def test_random_concepts_that_share_most_sentences_are_warned_of():
     assert format_table([result]).splitlines()[-1].startswith("planted: two random concepts")
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("name", ["money", "all that has to do with money, banks and $ markets _{$", "Kapitän" * 9])
+def test_nothing_in_the_picture_is_cut_off_or_covered(tmp_path, count, name):
+    labels = ("cancel", "why was my transfer of yesterday declined, and by whom?", "x" * 40)
+    effects = tuple(ClassEffect(label, 0.1, (0.2, 0.3), (0.4, 0.6), 0.01, 0.01) for label in labels)
+    results = [ConceptResult(f"{name} {i}", 20, 0.8, (0.4, 0.5), effects, 0.1) for i in range(count)]
+    draw_effects(results, tmp_path / "concepts.png")
+    ink = plt.imread(tmp_path / "concepts.png")[..., :3].min(axis=2) < 0.9
+    assert ink.any()
+    assert not ink[[0, -1]].any()  # what is cut off reaches the edge
+    assert not ink[:, [0, -1]].any()
+    figure = effects_figure(results)
+    figure.canvas.draw()
+    panels = figure.axes[:count]
+    titles = [next(t for t in panel.findobj(Text) if t.get_text() == panel.get_title("left")) for panel in panels]
+    boxes = [text.get_window_extent() for text in titles] + [panel.get_window_extent() for panel in panels]
+    plt.close(figure)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert min(panel.width for panel in boxes[count:]) > 250  # pixels, of 100 an inch
+
+
 # The command ------------------------------------------------------------------------------------------------
 
 
@@ -156,14 +180,19 @@ def test_random_sentences_come_from_the_texts_that_are_not_asked_about(folder):
     assert (settings["texts"], settings["random_sentences"]) == (50, 70)
 
 
+def test_the_texts_may_be_the_newswire_as_everywhere(folder):
+    run(folder, data="newswire:30", output=str(folder / "newswire"))
+    assert json.loads((folder / "newswire" / "concepts.json").read_text())["settings"]["texts"] == 30
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"concept": "planted"}, "concepts are written name=file"),
         ({"concept": "planted=missing.txt"}, "file 'missing.txt' does not exist"),
         ({"concept": "planted={folder}/few.txt"}, "concept 'planted' has 9 different sentences; 10 at least"),
-        ({"concept": "planted={folder}/bytes.txt"}, "could not be read as UTF-8 text"),
-        ({"concept": "planted=some.doc"}, "sentences are read from .txt (one a line) or .csv"),
+        ({"concept": "planted={folder}/bytes.txt"}, "bytes.txt is UTF-16, not UTF-8"),
+        ({"concept": "planted=some.doc"}, "there is no file 'some.doc', and no such Hub dataset was read"),
         ({"concept": ["a={folder}/planted.txt"] * 2}, "--concept 'a' is given twice"),
         ({"text": "title"}, "has no column 'title'; it has text"),
         ({"layer": "2"}, "--layer 2: this model has layers 0 to 1"),

@@ -39,6 +39,13 @@ def test_labels_by_name_and_number(tmp_path, classifier):
     assert sample.notes == ["1 of 3 texts have no label."]
 
 
+def test_numbers_that_are_the_models_names_are_names(tmp_path, classifier, monkeypatch):
+    """Of a model with the labels 1 and 2, the number 1 is the first label, and no index."""
+    rows = [{"text": "goal", "label": 1}, {"text": "bank", "label": 2}]
+    monkeypatch.setattr(type(classifier), "labels", ["1", "2"], raising=False)
+    assert labels_of(load(write(tmp_path, rows), classifier)) == [0, 1]
+
+
 def test_names_of_the_data_in_the_models_order(tmp_path, classifier):
     rows = [{"text": "goal", "topic": "b"}, {"text": "bank", "topic": "s"}]
     columns = Columns(label="topic", labels=("s", "b"))
@@ -83,14 +90,14 @@ def test_what_is_left_out_is_counted(tmp_path, classifier):
     ]
     sample = load(write(tmp_path, rows), classifier, Columns(rationale="marks"))
     assert sample.notes == [
-        "1 of 4 rows have no text and are left out.",
-        "1 of 3 texts are longer than what is read of them.",
-        "2 of 3 texts have no rationale.",
+        "2 of 4 rows have no text and are left out.",
+        "1 of 2 texts are longer than what is read of them.",
+        "1 of 2 texts have no rationale.",
     ]
-    assert [len(text.ids) for text in sample.texts] == [4, 64, 2]
-    assert [text.key.split("-")[0] for text in sample.texts] == ["0", "2", "3"]
+    assert [len(text.ids) for text in sample.texts] == [4, 64]
+    assert [text.key.split("-")[0] for text in sample.texts] == ["0", "2"]
     assert sample.texts[0].rationale == (False, True, False, False)
-    assert [len(text.ids) for text in load(write(tmp_path, rows), classifier, max_length=10).texts] == [4, 10, 2]
+    assert [len(text.ids) for text in load(write(tmp_path, rows), classifier, max_length=10).texts] == [4, 10]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +107,7 @@ def test_what_is_left_out_is_counted(tmp_path, classifier):
         (Columns(label="lable"), {}, "no column 'lable'.* Did you mean 'label'"),
         (Columns(rationale="marks"), {}, "no column 'marks'"),
         (Columns(labels=("a", "b", "c")), {}, "names 3 labels; the model has 2: sports, business"),
-        (Columns(labels=("a", "b")), {}, "the label 'busines' is none of a, b; --labels"),
+        (Columns(labels=("a", "b")), {}, "row 1: the label 'busines' is none of a, b. --labels"),
         (Columns(), {}, "'busines' is none of sports, business.* Did you mean 'business'"),
         (Columns(), {"max_length": 65}, "reads 1 to 64 tokens"),
         (Columns(), {"max_length": 0}, "reads 1 to 64 tokens"),
@@ -112,5 +119,5 @@ def test_what_does_not_fit(tmp_path, classifier, columns, options, message):
 
 
 def test_no_text_at_all(tmp_path, classifier):
-    with pytest.raises(UserError, match="no text to explain"):
+    with pytest.raises(UserError, match="the column 'text' is empty"):
         load(write(tmp_path, [{"text": None, "label": 1}, {"text": None, "label": 0}]), classifier)
