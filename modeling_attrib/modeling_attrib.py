@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from .onnx_attrib import OnnxAttributions  # noqa: F401
     from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
     from .propagation_rules import PropagationRules  # noqa: F401
+    from .text_reading import TextReader  # noqa: F401
     from .text_spans import aggregate  # noqa: F401
+    from .text_windows import tokenize  # noqa: F401
     from .tracing import trace_attributions  # noqa: F401
 
 
