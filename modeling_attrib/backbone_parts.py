@@ -54,6 +54,14 @@ def position_limit(classifier: nn.Module) -> int | None:
     return size - _reserved_positions(classifier.backbone) if size else None
 
 
+def layer_without_gradient(classifier: nn.Module) -> str | None:
+    """Name and class of a layer that torch has quantised: it computes on whole numbers, outside autograd."""
+    for name, module in classifier.named_modules():
+        if ".quantized." in type(module).__module__:
+            return f"{name} ({type(module).__name__}, quantised)"
+    return None
+
+
 def _reserved_positions(backbone: nn.Module) -> int:
     """Positions that RoBERTa-likes never give to a token: their numbering starts behind the padding index."""
     for module in backbone.modules():

@@ -109,12 +109,14 @@ class AttribConfig(PretrainedConfig):
             "AutoModel": "modeling_attrib.AttribForSequenceClassification",
             "AutoModelForSequenceClassification": "modeling_attrib.AttribForSequenceClassification",
         }
+        # transformers looks tasks up by the name given: an alias that is not here would get the stock pipeline.
         self.custom_pipelines = {
-            "text-classification": {
+            task: {
                 "impl": "pipeline_attrib.AttribTextClassificationPipeline",
                 "pt": ["AutoModelForSequenceClassification"],
                 "type": "text",
             }
+            for task in ("text-classification", "sentiment-analysis")
         }
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:

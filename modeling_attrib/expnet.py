@@ -125,7 +125,7 @@ class ExpNet(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(..., F) -> (..., outputs)."""
-        hidden = self.dropout(F.relu(self.hidden(features.to(self.hidden.weight.dtype))))
+        hidden = self.dropout(F.relu(self.hidden(features.to(next(self.parameters(), features).dtype))))
         return self.score(self.dropout(F.relu(self.narrow(hidden))))
 
 

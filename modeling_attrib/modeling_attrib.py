@@ -2,26 +2,27 @@
 
 import contextlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .attention_gradient_methods import gae  # noqa: F401 - what it registers
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
-from .backbone_parts import find_parts, is_causal, position_limit
+from .backbone_parts import find_parts, is_causal, layer_without_gradient, position_limit
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import at_least_float32, supervised_contrastive_loss
 from .expnet import build_expnet
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
+from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .propagation_methods import conservation_error, mixes_tokens
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .taps import Taps, check_states
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from .onnx_attrib import OnnxAttributions  # noqa: F401
     from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
     from .propagation_rules import PropagationRules  # noqa: F401
+    from .text_reading import TextReader  # noqa: F401
     from .text_spans import aggregate  # noqa: F401
+    from .text_windows import tokenize  # noqa: F401
     from .tracing import trace_attributions  # noqa: F401
 
 
@@ -52,6 +55,9 @@ class AttribSequenceClassifierOutput(ModelOutput):
         attribution_residual: same shape: target logit (minus contrast logit) − sum of the attributions: what no
             token accounts for. For conservative methods this is the share of the biases; for others it is also what
             they leave out.
+        hidden_states: where asked for, as transformers' own models return them: (batch, tokens, width) of the
+            embeddings and behind each layer.
+        attentions: where asked for, (batch, heads, tokens, tokens) of each layer.
     """
 
     loss: torch.Tensor | None = None
@@ -59,6 +65,8 @@ class AttribSequenceClassifierOutput(ModelOutput):
     attributions: torch.Tensor | None = None
     attribution_target: torch.Tensor | None = None
     attribution_residual: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class AttribPreTrainedModel(PreTrainedModel):
@@ -84,7 +92,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         if config.backbone_config is None:
             raise ValueError("AttribConfig needs a backbone_config; or use from_backbone('name or folder').")
         self.num_labels = config.num_labels
-        factory, arguments = _backbone_factory(config.backbone_config)
+        factory, arguments = backbone_factory(config.backbone_config)
         self.backbone = factory.from_config(config.backbone_config, **arguments)
         width = config.get_text_config().hidden_size
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
@@ -109,9 +117,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """A classifier with a fresh head on a pretrained encoder, or on a fresh one.
 
         Args:
-            backbone: Hub id or folder of any model that `AutoModel` loads (encoder-decoders: their encoder), or of
-                an earlier classifier of this class, whose encoder is taken; or a configuration, for an encoder with
-                fresh weights.
+            backbone: Hub id or folder of any model that `AutoModel` loads (encoder-decoders: their encoder); or a
+                configuration, for an encoder with fresh weights.
             pooling: "mean", "cls" or "last"; by default "last" for decoders, else "mean".
             attn_implementation: passed on to the backbone; unset lets it choose.
             dtype: type of all weights.
@@ -121,20 +128,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             The classifier, in evaluation mode like every `from_pretrained`.
 
         Raises:
-            ValueError: naming the part, if the attribution rules cannot find their way in this backbone, or if the
-                configured method needs a rule for every part and a probe shows that some part has none.
+            ValueError: for a finished classifier, whose head would be lost; naming the part, if the attribution rules
+                cannot find their way in this backbone, or if the configured method needs a rule for every part and a
+                probe shows that some part has none.
         """
-        options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
-        fresh = isinstance(backbone, PretrainedConfig)
-        backbone_config = backbone if fresh else AutoConfig.from_pretrained(backbone, **options)
-        factory, arguments = _backbone_factory(backbone_config)
-        if fresh:
-            encoder = factory.from_config(backbone_config, **arguments, **options).to(dtype)
-        elif backbone_config.model_type == AttribConfig.model_type:
-            encoder = cls.from_pretrained(backbone, dtype=dtype, **options).backbone
-            backbone_config = encoder.config
-        else:
-            encoder = factory.from_pretrained(backbone, config=backbone_config, dtype=dtype, **arguments, **options)
+        build = fresh_backbone if isinstance(backbone, PretrainedConfig) else load_backbone
+        encoder, backbone_config = build(backbone, attn_implementation, dtype)
         find_parts(encoder)
         config = AttribConfig(
             backbone_config=backbone_config,
@@ -182,6 +181,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         attribution_method: str | None = None,
         attribution_options: dict[str, Any] | None = None,
         return_dict: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
     ) -> AttribSequenceClassifierOutput | tuple[torch.Tensor, ...]:
         """Classify, and say which tokens speak for and against the decision.
 
@@ -199,20 +200,26 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             attribution_contrast: explain y_target − y_contrast: why the one and not the other.
             attribution_method: a name of `list_attribution_methods()`; by default the configuration's.
             attribution_options: the method's options; by default the configuration's, if the method is too.
+            output_hidden_states, output_attentions: return the backbone's states and attention weights too, of the
+                pass that the logits come from; an explanation then costs a pass more. By default the configuration's.
 
         Raises:
-            ValueError: for an unknown method, option or label, or a mask that is not (batch, tokens).
+            ValueError: for an unknown method, option or label, a mask that is not (batch, tokens), attention weights
+                of a kernel that does not give them, or layers that pass no gradient to a method that needs it.
         """
         inputs = self._gather_inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         asked = not (attribution_target is attribution_contrast is attribution_method is None)
         explain = (
             (asked or (labels is None and not self.training)) if output_attributions is None else output_attributions
         )
-        loss, logits, explanation = None, None, {}
+        returned = self._returned_states(output_hidden_states, output_attentions)
+        loss, logits, explanation, states = None, None, {}, {}
         if not len(inputs["attention_mask"]):
             logits, explanation = self._answer_no_texts(inputs, explain, attribution_target == "all")
-        elif labels is not None or torch.is_grad_enabled() or not explain:
-            features, logits = self._read(*self._encode_and_weigh(inputs))
+        elif labels is not None or torch.is_grad_enabled() or not explain or returned:
+            encoded, weights = self._encode_and_weigh(inputs, returned)
+            states = {name: encoded[name] for name in returned}
+            features, logits = self._read(encoded.last_hidden_state, weights)
             loss = None if labels is None else self._loss(features, logits, labels)
         if explain and not explanation and logits is None and self._compiled is not None:
             request = AttributionRequest(attribution_target, attribution_contrast)
@@ -227,7 +234,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             request = AttributionRequest(attribution_target, attribution_contrast)
             own_logits, explanation = self._explain(inputs, request, attribution_method, attribution_options)
             logits = own_logits if logits is None else logits
-        output = AttribSequenceClassifierOutput(loss=loss, logits=logits, **explanation)
+        output = AttribSequenceClassifierOutput(loss=loss, logits=logits, **explanation, **states)
         use_dict = self.config.return_dict if return_dict is None else return_dict
         return output if use_dict else output.to_tuple()
 
@@ -267,13 +274,20 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     def encode(self, inputs: Inputs) -> torch.Tensor:
         """Token states (batch, tokens, width)."""
-        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
-        return self.backbone(**inputs, **extra, return_dict=True).last_hidden_state
+        return self._run_backbone(inputs).last_hidden_state
 
     def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (batch, labels); `weights` (batch, tokens) fixes how much the head reads of each token."""
-        hidden, own_weights = self._encode_and_weigh(inputs) if weights is None else (self.encode(inputs), weights)
-        return self._read(hidden, own_weights)[1]
+        """Logits (batch, labels); `weights` (batch, tokens) fixes how much the head reads of each token.
+
+        Raises:
+            ValueError: naming the layer, if gradients are on and some layer passes none.
+        """
+        if torch.is_grad_enabled():
+            self._refuse_layers_without_gradient()
+        if weights is not None:
+            return self._read(self.encode(inputs), weights)[1]
+        encoded, weights = self._encode_and_weigh(inputs)
+        return self._read(encoded.last_hidden_state, weights)[1]
 
     def token_weights(self, inputs: Inputs) -> torch.Tensor:
         """How much the head reads of each token: (batch, tokens), rows sum to 1, 0 at padding."""
@@ -326,10 +340,35 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         accepted = self.backbone_arguments
         return {name: value for name, value in inputs.items() if value is not None and name in accepted}
 
-    def _encode_and_weigh(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token states (batch, tokens, width) and how much the head reads of each (batch, tokens)."""
+    def _returned_states(self, hidden_states: bool | None, attentions: bool | None) -> list[str]:
+        """What of the backbone's output is returned: as the call says, or else the configuration."""
+        asked = {"hidden_states": hidden_states, "attentions": attentions}
+        return [name for name, on in asked.items() if (getattr(self.config, f"output_{name}") if on is None else on)]
+
+    def _refuse_layers_without_gradient(self) -> None:
+        layer = layer_without_gradient(self)
+        if layer is not None:
+            raise ValueError(
+                f"{layer} passes no gradient, so a method with a backward pass would answer wrongly: explain the model "
+                "as it was before quantisation, or by a method of one forward pass (attention_last, rollout, expnet)."
+            )
+
+    def _run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
+        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
+        extra |= {f"output_{name}": True for name in returned}
+        output = self.backbone(**inputs, **extra, return_dict=True)
+        for name in returned:
+            layers = output.get(name)
+            if not layers or any(layer is None for layer in layers):
+                hint = ": load the model with attn_implementation='eager'." if name == "attentions" else "."
+                raise ValueError(f"{type(self.backbone).__name__} does not return {name} as it is loaded{hint}")
+        return output
+
+    def _encode_and_weigh(self, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[ModelOutput, torch.Tensor]:
+        """The backbone's output and how much the head reads of each token's last state (batch, tokens)."""
         if self.adjusted_norm is None:
-            return self.encode(inputs), self._pooling_weights(inputs["attention_mask"])
+            return self._run_backbone(inputs, returned), self._pooling_weights(inputs["attention_mask"])
+        self._refuse_layers_without_gradient()
         if self.training and self._recomputes():
             raise ValueError("feature_adjustment needs the gradients that gradient checkpointing drops: switch it off.")
         # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
@@ -342,7 +381,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             tap = Taps(list(find_parts(self.backbone).layers))
             kernel = ExplicitAttention() if through_alpha else contextlib.nullcontext()
             with AttentionRecorder() as recorder, kernel, tap:
-                hidden = self.encode(inputs)
+                encoded = self._run_backbone(inputs, returned)
+            hidden = encoded.last_hidden_state
             pooling = self._pooling_weights(inputs["attention_mask"])
             first_logits = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling)))
             states = [tap.values[layer] for layer in layers]
@@ -359,14 +399,15 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 )
                 scores = at_least_float32(alpha) / config.feature_adjustment_temperature
                 weights = scores.masked_fill(~mask.bool(), -torch.inf).softmax(dim=-1).nan_to_num().to(hidden.dtype)
-        return (hidden, weights) if training else (hidden.detach(), weights.detach())
+        return (encoded, weights) if training else (_detached(encoded), weights.detach())
 
     def _recomputes(self) -> bool:
         """Whether gradient checkpointing is on: it runs layers again in the backward pass, outside rules and taps."""
         return any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
 
     def _pooling_weights(self, mask: torch.Tensor) -> torch.Tensor:
-        real = mask.to(self.classifier.weight.dtype)
+        weight = self.classifier.weight  # a method, where torch has quantised the layer
+        real = mask.to(weight.dtype if isinstance(weight, torch.Tensor) else self.dtype)
         if self.config.pooling == "mean":
             return real / real.sum(dim=-1, keepdim=True).clamp(min=1)
         positions = real.cumsum(dim=-1)
@@ -400,7 +441,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self, inputs: Inputs, explain: bool, every_label: bool
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Logits and explanation of an empty batch, which encoders cannot reshape."""
-        logits = self.classifier.weight.new_zeros(0, self.num_labels)
+        logits = torch.zeros(0, self.num_labels, dtype=self.dtype, device=self.device)
         if not explain:
             return logits, {}
         rows = (0, self.num_labels) if every_label else (0,)
@@ -432,25 +473,15 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         return loss
 
 
-def _backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
-    """The Auto class for this backbone, and the arguments that leave out an unused pooler."""
-    # By type, not by config.is_encoder_decoder: building T5's encoder turns that flag off in the configuration.
-    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
-        factory, model_class = AutoModelForTextEncoding, MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)]
-    else:
-        if config.is_encoder_decoder:
-            raise ValueError(
-                f"{type(config).__name__}: an encoder-decoder whose encoder transformers does not offer by itself; "
-                "attributions would read the decoder too."
-            )
-        factory, model_class = AutoModel, MODEL_MAPPING.get(type(config), None)
-    has_pooler = model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-    return factory, {"add_pooling_layer": False} if has_pooler else {}
-
-
 def _weighted_sum(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """(batch, tokens, width) and (batch, tokens) -> (batch, width)."""
     return (weights.unsqueeze(-1) * hidden).sum(dim=1)
+
+
+def _detached(encoded: ModelOutput) -> ModelOutput:
+    for name, value in encoded.items():
+        encoded[name] = value.detach() if isinstance(value, torch.Tensor) else tuple(part.detach() for part in value)
+    return encoded
 
 
 def _outside_inference_mode(inputs: Inputs) -> Inputs:

@@ -1,20 +1,20 @@
 """The text-classification pipeline with attributions: label, score, and the words behind them."""
 
 import inspect
-import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import Dataset
 from transformers import TextClassificationPipeline
-from transformers.pipelines.base import ChunkPipeline
 
 from .backbone_parts import position_limit
 from .html_attrib import HTMLFragment, render_html
 from .onnx_attrib import OnnxAttributions
+from .text_reading import TextReader, TextReading
 from .text_spans import LEVELS, aggregate
+from .text_windows import DEFAULT_OVERLAP, TokenizedText, tokenize
 
 
 if TYPE_CHECKING:
@@ -22,15 +22,12 @@ if TYPE_CHECKING:
     from .attribution_methods import AttributionRequest  # noqa: F401
 
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_DEFAULT_OVERLAP = 64  # tokens: about three sentences of context on each side of a window's edge
-# A fast tokenizer keeps its truncation settings inside: two threads that share one would cut each other's texts.
-_TOKENIZER_LOCK = threading.Lock()
 _STOCK_ARGUMENTS = ("return_all_scores", "function_to_apply", "top_k")
+_SEQUENCES = ("text", "text_pair")
 _NO_LIMIT = 10**9  # tokenizers without a maximum length report a huge one
 
 
-class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline):
+class AttribTextClassificationPipeline(TextClassificationPipeline):
     """`pipeline("text-classification")` that also says which words speak for and against each label.
 
     Everything the stock pipeline accepts (`top_k`, `batch_size`, pairs, generators, `function_to_apply`, tokenizer
@@ -38,14 +35,15 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
 
     * `attributions`: entries `{"word", "start", "end", "score"}` with `text[start:end] == word`; the score is
       signed, toward the entry's label. For pairs also `"sequence"`: `"text"` or `"text_pair"`. At
-      `aggregation="token"` also `"token"` and `"special"`; special tokens have an empty span.
+      `aggregation="token"` also `"token"` and `"special"`: every token in its order, special ones with an empty span.
     * `special_score`: the sum over special tokens ([CLS], [SEP] ...).
     * `residual`: what no token accounts for. Attributions + special_score + residual = the explained logit.
     * `target`, `contrast`: the labels explained, when these were asked for. `label` and `score` stay the prediction's;
       the words then speak for `target` (and against `contrast`: all 0 if both are one label).
 
     A text longer than the model's limit is read in overlapping windows. Its logits are the windows' mean, weighted
-    by their number of tokens; attributions are combined with the same weights, so they still add up to the logit.
+    by their number of tokens; attributions are combined with the same weights, so they still add up to the logit. All
+    windows' logits come first, then each window explains the label that they make together.
 
     Extra arguments, at construction or per call:
         attributions: False returns the stock result.
@@ -66,6 +64,29 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         super().__init__(*arguments, **options)
         self._onnx = None if onnx_file is None else OnnxAttributions(onnx_file, self.model)
 
+    def __call__(self, inputs: Any, **arguments: Any) -> Any:
+        """Classify and explain a text, a pair, or any collection of them.
+
+        Args:
+            inputs: a text; a pair `{"text": ..., "text_pair": ...}` (further columns of a row are not read, but that
+                the tokenizer's own arguments may stand there); a list or tuple of these; or a generator, an iterator,
+                a `datasets.Dataset` or a torch `Dataset`.
+            arguments: see the class.
+
+        Returns:
+            As the stock pipeline: a list of one result for a text, one result for a pair, a list of them for a list or
+            tuple, an iterator that reads on as it is asked for everything else.
+        """
+        if isinstance(inputs, (list, tuple)):
+            inputs = list(inputs)
+            if not inputs:
+                return []
+        elif isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, Mapping, Dataset)):
+            inputs = (row for row in inputs)
+        # The stock pipeline keeps batch_size to itself; the windows of one long text are as many texts to the model.
+        windows_at_once = arguments.get("batch_size") or self._batch_size or 1
+        return super().__call__(inputs, windows_at_once=windows_at_once, **arguments)
+
     def check_model_type(self, supported_models: Any) -> None:
         """Accept any model whose forward explains (the stock check knows only transformers' own classes)."""
         if not hasattr(self.model, "token_weights"):
@@ -80,10 +101,12 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         method: str | None = None,
         method_options: dict[str, Any] | None = None,
         overlap: int | None = None,
+        windows_at_once: int | None = None,
         **stock: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         self._refuse_misspelt(stock)
         preprocess, forward, postprocess = super()._sanitize_parameters(**stock)
+        forward |= postprocess  # which labels the stock result names decides which are explained
         if attributions is not None:
             forward["attributions"] = attributions
         if aggregation is not None:
@@ -102,9 +125,8 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
             forward |= dict(zip(("method", "method_options"), merged))
         if overlap is not None:
             preprocess["overlap"] = overlap
-        top_k = stock.get("top_k", 1)
-        if top_k is None or top_k != 1 or stock.get("return_all_scores"):
-            forward["every_label"] = True
+        if windows_at_once is not None:
+            forward["windows_at_once"] = windows_at_once
         return preprocess, forward, postprocess
 
     def _refuse_misspelt(self, arguments: dict[str, Any]) -> None:
@@ -120,8 +142,8 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
 
     def _label_index(self, label: int | str, argument: str) -> int:
         names = self.model.config.id2label
-        if isinstance(label, str) and label in self.model.config.label2id:
-            return int(self.model.config.label2id[label])
+        if isinstance(label, str) and label in names.values():
+            return self._index_of(label)
         if isinstance(label, int) and not isinstance(label, bool) and label in names:
             return label
         known = [str(name) for name in names.values()]
@@ -129,107 +151,39 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"{argument}={label!r} is not a label of this model: {', '.join(known)}.{hint}")
 
-    # Text -> windows -------------------------------------------------------------------------------------------
+    # Texts -> tokens -> logits and scores -> results -----------------------------------------------------------
 
     def preprocess(
-        self, inputs: Any, overlap: int = _DEFAULT_OVERLAP, **tokenizer_arguments: Any
-    ) -> Iterator[dict[str, Any]]:
-        """Windows of one text (or pair), each ready for the model; one window for a text that fits."""
-        texts = _texts_of(inputs)
-        if not self.tokenizer.is_fast:
-            raise ValueError("attributions need a fast tokenizer: this one does not know where its tokens are.")
-        encodings = self._encode(texts, overlap, tokenizer_arguments)
-        for number, encoding in enumerate(encodings):
-            yield {
-                **encoding,
-                "texts": texts,
-                "windows": len(encodings),
-                "is_last": number == len(encodings) - 1,
-            }
-
-    def _encode(self, texts: list[str], overlap: int, arguments: dict[str, Any]) -> list[dict[str, Any]]:
-        # U+FFFD takes one character's place, so offsets still point into the original text.
-        clean = [_LONE_SURROGATE.sub("\ufffd", text) for text in texts]
+        self, inputs: Any, overlap: int = DEFAULT_OVERLAP, **tokenizer_arguments: Any
+    ) -> dict[str, TokenizedText]:
+        """One text (or pair) as its tokens, in windows that the model can read."""
+        texts, arguments = self._texts_of(inputs)
         limit = token_limit(self.model, self.tokenizer)
-        options = {"return_offsets_mapping": True, "verbose": False, "truncation": False} | arguments
-        options.pop("return_tensors", None)
-        encoded = self._tokenize(clean, options)
-        if not encoded["input_ids"]:
-            return [self._placeholder()]
-        step = None
-        if len(encoded["input_ids"]) > limit and not options["truncation"]:
-            options, step = self._window_options(clean, options, overlap, limit, encoded)
-            encoded = self._tokenize(clean, options)
-            rows = range(len(encoded["input_ids"]))
+        return {"text": tokenize(self.tokenizer, texts, tokenizer_arguments | arguments, limit, overlap)}
+
+    def _texts_of(self, inputs: Any) -> tuple[list[str], dict[str, Any]]:
+        """One or two texts, and tokenizer arguments, from what the stock pipeline accepts."""
+        arguments: dict[str, Any] = {}
+        if isinstance(inputs, Mapping):
+            others = [str(key) for key in inputs if key not in ("text", "text_pair")]
+            close = get_close_matches("text_pair", others, n=1, cutoff=0.8)
+            if close or "text" not in inputs:
+                raise ValueError('a pair is written {"text": ..., "text_pair": ...}.')
+            # As in the stock pipeline: the tokenizer's arguments may stand beside a text, and so may other columns.
+            known = inspect.signature(self.tokenizer.__call__).parameters
+            arguments = {key: value for key, value in inputs.items() if key in known}
+            texts = [arguments.pop("text"), arguments.pop("text_pair", None)]
+            texts = texts[:1] if texts[1] is None else texts
+        elif isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], list) and len(inputs[0]) == 2:
+            texts = inputs[0]  # the stock pipeline still takes [["text", "pair"]]
         else:
-            rows = [None]
-        return [self._window(encoded, row, step, options) for row in rows]
-
-    def _tokenize(self, texts: list[str], options: dict[str, Any]) -> Any:
-        with _TOKENIZER_LOCK:
-            return self.tokenizer(*texts, **options)
-
-    def _window_options(
-        self, texts: list[str], options: dict[str, Any], overlap: int, limit: int, encoded: Any
-    ) -> tuple[dict[str, Any], tuple[int, int]]:
-        """Tokenizer options that cut the longer text into windows, and (which text, tokens between window starts)."""
-        lengths = [encoded.sequence_ids(0).count(index) for index in range(len(texts))]
-        longer = max(range(len(texts)), key=lengths.__getitem__)
-        room = limit - (len(encoded["input_ids"]) - lengths[longer])
-        if room < 1:
-            raise ValueError(
-                f"both texts of the pair are too long: the shorter one leaves no room in {limit} tokens for the other."
-            )
-        overlap = min(overlap, room // 2) if overlap == _DEFAULT_OVERLAP else overlap
-        if not isinstance(overlap, int) or not 0 <= overlap < room:
-            raise ValueError(f"overlap={overlap!r}: it must be from 0 to {room - 1} tokens.")
-        windows = {
-            "truncation": "only_second" if longer else "only_first",
-            "max_length": limit,
-            "stride": overlap,
-            "return_overflowing_tokens": True,
-        }
-        return options | windows, (longer, room - overlap)
-
-    def _window(self, encoded: Any, row: int | None, step: tuple[int, int] | None, options: dict[str, Any]) -> dict:
-        number = row or 0
-
-        def column(name: str) -> list[Any]:
-            return encoded[name] if row is None else encoded[name][row]
-
-        sequences = encoded.sequence_ids(number)
-        positions, counts = [], {}
-        for sequence in sequences:  # how many tokens of its text come before this one, counted over all windows
-            start = number * step[1] if step and sequence == step[0] else 0
-            positions.append(start + counts.get(sequence, 0))
-            counts[sequence] = counts.get(sequence, 0) + 1
-        tensors = {
-            name: torch.tensor([column(name)])
-            for name in ("input_ids", "attention_mask", "token_type_ids")
-            if name in encoded
-        }
-        return tensors | {
-            "offsets": [tuple(offset) for offset in column("offset_mapping")],
-            "sequences": sequences,
-            "positions": positions,
-            "real": [bool(real) for real in column("attention_mask")],
-        }
-
-    def _placeholder(self) -> dict[str, Any]:
-        """A single special token for an empty text under a tokenizer that adds none: models need a token to read."""
-        tokenizer = self.tokenizer
-        candidates = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
-        token = next((token for token in candidates if token is not None), 0)
-        return {
-            "input_ids": torch.tensor([[token]]),
-            "attention_mask": torch.tensor([[1]]),
-            "offsets": [(0, 0)],
-            "sequences": [None],
-            "positions": [0],
-            "real": [True],
-        }
-
-    # Windows -> logits and scores ------------------------------------------------------------------------------
+            texts = [inputs]
+        for text in texts:
+            if not isinstance(text, str):
+                raise ValueError(
+                    f'expected a text, got {type(text).__name__}; a pair is written {{"text": ..., "text_pair": ...}}.'
+                )
+        return texts, arguments
 
     def _forward(
         self,
@@ -239,148 +193,139 @@ class AttribTextClassificationPipeline(ChunkPipeline, TextClassificationPipeline
         contrast: int | None = None,
         method: str | None = None,
         method_options: dict[str, Any] | None = None,
-        every_label: bool = False,
+        windows_at_once: int = 1,
+        **stock: Any,
     ) -> dict[str, Any]:
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        tensors = {name: model_inputs.pop(name) for name in names if name in model_inputs}
-        arguments: dict[str, Any] = {"output_attributions": attributions}
+        """Logits (texts, labels) and `TextReading`s of one text or of a batch of them."""
+        given = model_inputs["text"]
+        texts = given if isinstance(given, list) else [given]
+        reader = TextReader(self._onnx or self.model, self.tokenizer, self.device, windows_at_once)
         if attributions:
-            windows = model_inputs["windows"]
-            several = max(windows) > 1 if isinstance(windows, list) else windows > 1
-            # The label of a text in several windows is known only when all have been read: explain every label.
-            arguments |= {
-                "attribution_target": "all" if target is None and (every_label or several) else target,
+            question = {
                 "attribution_contrast": contrast,
                 "attribution_method": method,
                 "attribution_options": method_options,
             }
-        output = (self._onnx or self.model)(**tensors, **arguments)
-        result = {**model_inputs, **tensors, "logits": output.logits}
-        if attributions:
-            per_label = arguments["attribution_target"] == "all"
-            result["scores"] = output.attributions if per_label else output.attributions.unsqueeze(1)
-            result["residuals"] = output.attribution_residual if per_label else output.attribution_residual.unsqueeze(1)
-            result["explained"] = output.attribution_target if per_label else output.attribution_target.unsqueeze(1)
-        return result
+            readings = self._explain(reader, texts, target, question, stock)
+        else:
+            readings = reader.read(texts, output_attributions=False)
+        return {
+            "logits": torch.stack([reading.logits for reading in readings]),
+            "reading": readings if isinstance(given, list) else readings[0],
+        }
 
-    # Scores -> result ------------------------------------------------------------------------------------------
+    def _explain(
+        self,
+        reader: TextReader,
+        texts: list[TokenizedText],
+        target: int | None,
+        question: dict[str, Any],
+        stock: dict[str, Any],
+    ) -> list[TextReading]:
+        """Readings that explain every label which the results will name, and as few others as can be.
+
+        A label named by the caller is known before anything is read, and that of a text in one window is found by the
+        pass that explains it. Of longer texts all windows' logits come first: they decide which label is explained.
+        """
+        labels, top_k = self.model.config.num_labels, stock.get("top_k", 1)
+        known: int | str | None = 0 if labels == 1 else target
+        if known is None and (top_k is None or 1 < top_k >= labels / 2):
+            known = "all"  # from one graph each label costs one pass; each from its own, two
+        one_pass = [known is not None or (top_k == 1 and len(text.windows) == 1) for text in texts]
+        first = iter(
+            reader.read([text for text, one in zip(texts, one_pass) if one], attribution_target=known, **question)
+        )
+        others = iter(reader.read([text for text, one in zip(texts, one_pass) if not one], output_attributions=False))
+        readings = [next(first if one else others) for one in one_pass]
+        if target is None:
+            self._explain_named(reader, readings, question, stock)
+        return readings
+
+    def _explain_named(
+        self, reader: TextReader, readings: list[TextReading], question: dict[str, Any], stock: dict[str, Any]
+    ) -> None:
+        """Add what is missing yet: the labels that the stock result names."""
+        named = [self._named_labels(reading.logits, stock) for reading in readings]
+        for rank in range(len(named[0])):
+            missing = [
+                (reading, own[rank]) for reading, own in zip(readings, named) if own[rank] not in reading.explanations
+            ]
+            found = reader.read(
+                [reading.text for reading, _ in missing], targets=[label for _, label in missing], **question
+            )
+            for (reading, _), further in zip(missing, found):
+                reading.explanations |= further.explanations
+
+    def _named_labels(self, logits: torch.Tensor, stock: dict[str, Any]) -> list[int]:
+        """Indices of the labels in the stock result for logits (labels,), in its order."""
+        results = TextClassificationPipeline.postprocess(self, {"logits": logits.unsqueeze(0)}, **stock)
+        return [self._index_of(result["label"]) for result in ([results] if isinstance(results, dict) else results)]
+
+    def _index_of(self, label: str) -> int:
+        return next(index for index, name in self.model.config.id2label.items() if name == label)
 
     def postprocess(
         self,
-        model_outputs: list[dict[str, Any]],
+        model_outputs: dict[str, Any],
         aggregation: str = "word",
         target: int | None = None,
         contrast: int | None = None,
         **stock: Any,
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """The stock result of the combined logits, with each label's attributions added."""
-        shares = _window_shares(model_outputs)
-        logits = sum(share * output["logits"].float() for share, output in zip(shares, model_outputs))
-        if len(model_outputs) == 1:
-            logits = model_outputs[0]["logits"]
-        results = TextClassificationPipeline.postprocess(self, {"logits": logits}, **stock)
-        if "scores" not in model_outputs[0]:
+        results = TextClassificationPipeline.postprocess(self, model_outputs, **stock)
+        reading = model_outputs["reading"]
+        if not reading.explanations:
             return results
         for result in [results] if isinstance(results, dict) else results:
-            index = self.model.config.label2id[result["label"]] if target is None else target
-            result |= self._explain(model_outputs, shares, int(index), aggregation)
+            explanation = reading.explanations[self._index_of(result["label"]) if target is None else target]
+            scores = explanation.scores.tolist()
+            special = [score for token, score in zip(reading.text.tokens, scores) if token.sequence is None]
+            result["attributions"] = self._entries(reading.text, scores, aggregation)
+            result["special_score"] = sum(special)
+            result["residual"] = explanation.residual
             if target is not None:
                 result["target"] = self.model.config.id2label[target]
             if contrast is not None:
                 result["contrast"] = self.model.config.id2label[contrast]
         return results
 
-    def _explain(
-        self, outputs: list[dict[str, Any]], shares: list[float], label: int, aggregation: str
-    ) -> dict[str, Any]:
-        tokens: dict[tuple[int, int], list[Any]] = {}  # (text, position) -> [offset, token id, score]
-        specials: dict[int, list[Any]] = {}
-        special_score = residual = 0.0
-        for share, output in zip(shares, outputs):
-            column = output["explained"][0].tolist().index(label)
-            residual += share * output["residuals"][0, column].item()
-            for offset, sequence, position, token, score in _real_tokens(output, column):
-                if sequence is None:
-                    special_score += share * score
-                    specials.setdefault(position, [token, 0.0])[1] += share * score
-                else:
-                    tokens.setdefault((sequence, position), [offset, token, 0.0])[2] += share * score
+    def _entries(self, text: TokenizedText, scores: list[float], aggregation: str) -> list[dict[str, Any]]:
+        """Attributions in the order of the text, or of the text and its pair; tokens stand among special ones."""
         entries: list[dict[str, Any]] = []
-        texts = outputs[0]["texts"]
-        for sequence, text in enumerate(texts):
-            own = [token for (of, _), token in sorted(tokens.items()) if of == sequence]
-            part = aggregate(text, [token[0] for token in own], [token[2] for token in own], aggregation)
-            if aggregation == "token":
-                names = self.tokenizer.convert_ids_to_tokens([token[1] for token in own])
-                part = [entry | {"token": name, "special": False} for entry, name in zip(part, names)]
-            if len(texts) > 1:
-                part = [entry | {"sequence": ("text", "text_pair")[sequence]} for entry in part]
+        for sequence, content in enumerate(text.texts):
+            own = [(token, score) for token, score in zip(text.tokens, scores) if token.sequence == sequence]
+            offsets = [(token.start, token.end) for token, _ in own]
+            part = aggregate(content, offsets, [score for _, score in own], aggregation)
+            if len(text.texts) > 1:
+                part = [entry | {"sequence": _SEQUENCES[sequence]} for entry in part]
             entries += part
-        if aggregation == "token":
-            entries = self._with_specials(entries, specials, texts)
-        return {"attributions": entries, "special_score": special_score, "residual": residual}
+        return self._among_specials(entries, text, scores) if aggregation == "token" else entries
 
-    def _with_specials(
-        self, entries: list[dict[str, Any]], specials: dict[int, list[Any]], texts: list[str]
+    def _among_specials(
+        self, entries: list[dict[str, Any]], text: TokenizedText, scores: list[float]
     ) -> list[dict[str, Any]]:
-        """Special tokens first, with an empty span: they stand for no part of the text."""
-        names = self.tokenizer.convert_ids_to_tokens([token for token, _ in specials.values()])
-        place = {"sequence": "text"} if len(texts) > 1 else {}
-        marked = [
-            {"word": "", "start": 0, "end": 0, "score": score, "token": name, "special": True} | place
-            for name, (_, score) in zip(names, specials.values())
-        ]
-        return marked + entries
+        """One entry a token, in their order; a special token has an empty span where it stands."""
+        names = self.tokenizer.convert_ids_to_tokens([token.id for token in text.tokens])
+        ordinary = iter(entries)
+        result: list[dict[str, Any]] = []
+        sequence, end = 0, 0
+        for token, name, score in zip(text.tokens, names, scores):
+            if token.sequence is None:
+                entry = {"word": "", "start": end, "end": end, "score": score}
+                entry |= {"sequence": _SEQUENCES[sequence]} if len(text.texts) > 1 else {}
+            else:
+                entry = next(ordinary)
+                sequence, end = token.sequence, entry["end"]
+            result.append(entry | {"token": name, "special": token.sequence is None})
+        return result
 
     def render_html(self, text: str | dict[str, str], result: dict[str, Any]) -> HTMLFragment:
         """One result as a self-contained, escaped HTML fragment that notebooks show; see `html_attrib`."""
         return render_html(text, result)
 
 
-def _texts_of(inputs: Any) -> list[str]:
-    """One or two texts from what the stock pipeline accepts."""
-    if isinstance(inputs, dict):
-        unknown = set(inputs) - {"text", "text_pair"}
-        if unknown or "text" not in inputs:
-            raise ValueError('a pair is written {"text": ..., "text_pair": ...}.')
-        texts = [inputs["text"]] + ([inputs["text_pair"]] if inputs.get("text_pair") is not None else [])
-    elif isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], list) and len(inputs[0]) == 2:
-        texts = inputs[0]  # the stock pipeline still takes [["text", "pair"]]
-    else:
-        texts = [inputs]
-    for text in texts:
-        if not isinstance(text, str):
-            raise ValueError(
-                f'expected a text, got {type(text).__name__}; a pair is written {{"text": ..., "text_pair": ...}}.'
-            )
-    return texts
-
-
 def token_limit(model: Any, tokenizer: Any) -> int:
     """Longest input in tokens: the tokenizer's limit and the model's position table, whichever is less."""
     limits = [tokenizer.model_max_length, position_limit(model) or _NO_LIMIT]
     return min([limit for limit in limits if 0 < limit < _NO_LIMIT], default=_NO_LIMIT)
-
-
-def _real_tokens(output: dict[str, Any], column: int) -> Iterator[tuple[tuple[int, int], int | None, int, int, float]]:
-    """(offset, text, position, token id, score) of a window's tokens, without the padding that batching added.
-
-    Offsets are as long as the window was when it was made, scores as long as the batch, padded on either side: so
-    both are reduced to real tokens, each by its own mask.
-    """
-    mask = output["attention_mask"][0].bool()
-    ids, scores = output["input_ids"][0][mask].tolist(), output["scores"][0, column][mask].tolist()
-    own = [
-        entry
-        for entry, real in zip(zip(output["offsets"], output["sequences"], output["positions"]), output["real"])
-        if real
-    ]
-    for (offset, sequence, position), token, score in zip(own, ids, scores):
-        yield offset, sequence, position, token, score
-
-
-def _window_shares(outputs: list[dict[str, Any]]) -> list[float]:
-    """Each window's share in the text: its number of text tokens over all windows'; equal shares if there are none."""
-    counts = [sum(sequence is not None for sequence in output["sequences"]) for output in outputs]
-    total = sum(counts)
-    return [count / total for count in counts] if total else [1 / len(outputs)] * len(outputs)

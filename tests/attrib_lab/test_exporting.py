@@ -15,7 +15,7 @@ from attrib_lab import export_check, exporting
 from attrib_lab.commands import build_parser
 from attrib_lab.errors import UserError
 from attrib_lab.exporting import export_model
-from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
+from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 from modeling_attrib.onnx_attrib import OnnxAttributions
 
 
@@ -108,7 +108,8 @@ def test_file_and_folder_say_what_they_are(folder, onnx_folder):
 
 
 def test_onnx_file_of_another_model_is_refused(folder, onnx_folder, tmp_path):
-    other = AttribForSequenceClassification.from_backbone(str(folder), num_labels=5)
+    backbone = AttribConfig.from_pretrained(folder).backbone_config
+    other = AttribForSequenceClassification.from_backbone(backbone, num_labels=5)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with pytest.raises(ValueError, match="exported from another model"):
         AttribTextClassificationPipeline(model=other, tokenizer=tokenizer, onnx_file=str(onnx_folder / "model.onnx"))

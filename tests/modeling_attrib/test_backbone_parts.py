@@ -4,7 +4,21 @@ import pytest
 import torch
 from architectures import batch as make_batch
 from architectures import build
-from transformers import BartConfig, BartModel, BertConfig, BertModel, BloomConfig, BloomModel, XLMConfig, XLMModel
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    BartConfig,
+    BartModel,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    BloomConfig,
+    BloomModel,
+    XLMConfig,
+    XLMModel,
+)
 
 from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.propagation_methods import conservation_error
@@ -81,15 +95,53 @@ def test_the_classifier_comes_in_evaluation_mode_and_explains(tmp_path):
     assert model(**make_batch()).attributions.shape == make_batch()["input_ids"].shape
 
 
-def test_the_encoder_of_an_earlier_classifier_is_taken(tmp_path):
+def finished_classifier(folder, kind: str) -> nn.Module:
+    """A trained classifier in a folder: of this class, or one of transformers' own."""
     torch.manual_seed(0)
-    first = AttribForSequenceClassification.from_backbone(save(tmp_path / "bert", BertModel(BERT)), num_labels=3)
-    first.save_pretrained(tmp_path / "first")
+    if kind == "ours":
+        model = AttribForSequenceClassification.from_backbone(BERT, num_labels=3)
+    else:
+        model = BertForSequenceClassification(BERT)
+    save(folder, model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("kind", "door"),
+    [("ours", "load it with from_pretrained"), ("stock", r"AutoModel\.from_pretrained\(\.\.\.\)\.save_pretrained")],
+)
+def test_a_finished_classifier_is_refused(tmp_path, kind, door):
+    finished_classifier(tmp_path, kind)
+    with pytest.raises(ValueError, match=f"is a finished classifier.*{door}") as refusal:
+        AttribForSequenceClassification.from_backbone(str(tmp_path), num_labels=3)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["ours", "stock"])
+def test_its_encoder_is_taken_as_the_refusal_says(tmp_path, kind):
+    model = finished_classifier(tmp_path / "finished", kind)
+    if kind == "ours":
+        encoder = AttribForSequenceClassification.from_pretrained(tmp_path / "finished").backbone
+    else:
+        encoder = AutoModel.from_pretrained(tmp_path / "finished")
+    encoder.save_pretrained(tmp_path / "encoder")
     second = AttribForSequenceClassification.from_backbone(
-        str(tmp_path / "first"), num_labels=2, feature_adjustment="attribution"
+        str(tmp_path / "encoder"), num_labels=2, feature_adjustment="attribution"
     )
-    for name, value in first.backbone.state_dict().items():
-        torch.testing.assert_close(second.backbone.state_dict()[name], value, rtol=0, atol=0)
+    expected = (model.backbone if kind == "ours" else model.bert).state_dict()
+    for name, value in second.backbone.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+
+
+def test_a_language_models_head_is_no_classifiers(tmp_path):
+    folder = save(tmp_path, BertForMaskedLM(BERT))
+    assert AttribForSequenceClassification.from_backbone(folder, num_labels=3).num_labels == 3
+
+
+def test_a_classifiers_configuration_gives_fresh_weights(tmp_path):
+    finished_classifier(tmp_path, "stock")
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert AttribForSequenceClassification.from_backbone(config, num_labels=3).num_labels == 3
 
 
 @pytest.mark.parametrize("name", ["bert", "deberta-v2", "modernbert", "t5", "llama"])

@@ -16,11 +16,12 @@ AUTO_MAP = {
     "AutoModelForSequenceClassification": "modeling_attrib.AttribForSequenceClassification",
 }
 PIPELINES = {
-    "text-classification": {
+    task: {
         "impl": "pipeline_attrib.AttribTextClassificationPipeline",
         "pt": ["AutoModelForSequenceClassification"],
         "type": "text",
     }
+    for task in ("text-classification", "sentiment-analysis")
 }
 UNUSUAL = {
     "pooling": "cls",

@@ -192,6 +192,50 @@ def test_tuples(model):
     assert [value.shape for value in labelled] == [(), (BATCH, LABELS)]
 
 
+# States and attention weights of the backbone -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("feature_adjustment", ["none", "attribution"])
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_states_and_attentions_are_the_backbones(mode, feature_adjustment):
+    model = build("bert", "eager", feature_adjustment=feature_adjustment)
+    with mode():
+        found = model(**make_batch(), output_hidden_states=True, output_attentions=True)
+        plain = model(**make_batch())
+        expected = model.backbone(**make_batch(), output_hidden_states=True, output_attentions=True)
+    assert [state.shape for state in found.hidden_states] == [(BATCH, 11, 32)] * 3
+    for name in ("hidden_states", "attentions"):
+        for layer, other in zip(found[name], expected[name], strict=True):
+            assert_near(layer, other)
+            assert layer.requires_grad == other.requires_grad
+    assert plain.hidden_states is plain.attentions is None
+    assert_near(found.logits, plain.logits)
+    assert_near(found.attributions, plain.attributions)
+
+
+def test_states_are_of_the_pass_that_the_loss_comes_from():
+    model = build("bert", classifier_dropout=0.0).train()
+    torch.manual_seed(0)
+    found = model(**make_batch(), labels=torch.tensor([0, 1, 2]), output_hidden_states=True)
+    read = found.hidden_states[-1].mul(model.token_weights(make_batch()).unsqueeze(-1)).sum(dim=1)
+    assert_near(model.classifier(read), found.logits)
+    assert found.attributions is None
+    (gradient,) = torch.autograd.grad(found.loss, found.hidden_states[0])
+    assert gradient.abs().sum() > 0
+
+
+def test_the_configuration_may_ask_for_states():
+    model = build("bert", output_hidden_states=True)
+    assert len(explain(model).hidden_states) == 3
+    assert explain(model, output_hidden_states=False).hidden_states is None
+    assert len(explain(model, return_dict=False)) == 5
+
+
+def test_attention_weights_that_a_kernel_keeps_to_itself_are_refused():
+    with pytest.raises(ValueError, match="load the model with attn_implementation='eager'"):
+        explain(build("bert", "sdpa"), output_attentions=True)
+
+
 def test_options_of_the_configuration_belong_to_its_method():
     configured = build(attribution_method="attention_gradient", attribution_options={"orientation": "query"})
     plain = build()

@@ -6,12 +6,12 @@ import threading
 
 import pytest
 import torch
+from pipelines import LABELS, build, total
 from transformers import AutoTokenizer, BertConfig, TextClassificationPipeline
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 
 
-LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 HARD_TEXTS = [
     "Stocks rally as oil falls, don't they?",
     "naïve café, Zürich; décomposé e\u0301te\u0301",
@@ -31,18 +31,6 @@ HARD_TEXTS = [
 ]
 
 
-def build(minilm_folder: str, seed: int = 0, **config: object) -> AttribTextClassificationPipeline:
-    """A small random BERT behind MiniLM's real tokenizer."""
-    torch.manual_seed(seed)
-    backbone = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
-    names = dict(enumerate(LABELS))
-    config = AttribConfig(backbone_config=backbone, id2label=names, label2id={v: k for k, v in names.items()}, **config)
-    model = AttribForSequenceClassification(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return AttribTextClassificationPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(minilm_folder))
-
-
 @pytest.fixture(scope="module")
 def pipe(minilm_folder: str) -> AttribTextClassificationPipeline:
     return build(minilm_folder)
@@ -51,11 +39,6 @@ def pipe(minilm_folder: str) -> AttribTextClassificationPipeline:
 @pytest.fixture(scope="module")
 def stock(pipe: AttribTextClassificationPipeline) -> TextClassificationPipeline:
     return TextClassificationPipeline(model=pipe.model, tokenizer=pipe.tokenizer)
-
-
-def total(result: dict) -> float:
-    """What a result's parts add up to: words, special tokens, and what no token accounts for."""
-    return sum(entry["score"] for entry in result["attributions"]) + result["special_score"] + result["residual"]
 
 
 def logits_of(pipe: AttribTextClassificationPipeline, *text: str) -> torch.Tensor:
@@ -111,16 +94,26 @@ def test_words_are_the_texts_own_and_scores_add_up(pipe, text, aggregation):
         assert text[entry["start"] : entry["end"]] == entry["word"]
     ends = [(entry["start"], entry["end"]) for entry in result["attributions"] if not entry.get("special")]
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(ends))
-    words = [entry for entry in result["attributions"] if not entry.get("special")]
     clean = text.replace("\ud800", "\ufffd").replace("\udfff", "\ufffd")
     logit = logits_of(pipe, clean)[LABELS.index(result["label"])].item()
-    assert total(result | {"attributions": words}) == pytest.approx(logit, abs=1e-4)
+    assert total(result) == pytest.approx(logit, abs=1e-4)
 
 
 def test_every_letter_of_a_plain_text_is_in_a_word(pipe):
     text = "Stocks rally as oil falls, don't they?"
     words = [entry["word"] for entry in pipe(text)[0]["attributions"]]
     assert words == ["Stocks", "rally", "as", "oil", "falls", ",", "don't", "they", "?"]
+
+
+def test_token_level_is_in_the_order_of_the_text(pipe):
+    entries = pipe("unbelievable falls", aggregation="token")[0]["attributions"]
+    assert [e["token"] for e in entries] == pipe.tokenizer("unbelievable falls").tokens()
+    assert [e["start"] for e in entries] == sorted(e["start"] for e in entries)
+    pair = {"text": "Oil falls", "text_pair": "Stocks rise"}
+    entries = pipe(pair, aggregation="token")["attributions"]
+    assert [e["token"] for e in entries] == pipe.tokenizer(**pair).tokens()
+    assert [e["sequence"] for e in entries] == ["text"] * 4 + ["text_pair"] * 3
+    assert [e["end"] for e in entries if e["special"]] == [0, 9, 11]
 
 
 def test_token_level_marks_special_tokens(pipe):

@@ -1,0 +1,67 @@
+"""Encoders to build a classifier on: which Auto class gives one, and what is not one."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
+
+from .configuration_attrib import AttribConfig
+
+
+def load_backbone(
+    backbone: str, attn_implementation: str | None, dtype: torch.dtype
+) -> tuple[nn.Module, PretrainedConfig]:
+    """The pretrained encoder of a Hub id or folder, and its configuration as it lies there.
+
+    Raises:
+        ValueError: for a finished classifier, and for an encoder-decoder whose encoder does not come by itself.
+    """
+    options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    config = AutoConfig.from_pretrained(backbone, **options)
+    _refuse_finished_classifier(backbone, config)
+    factory, arguments = backbone_factory(config)
+    return factory.from_pretrained(backbone, config=config, dtype=dtype, **arguments, **options), config
+
+
+def fresh_backbone(
+    config: PretrainedConfig, attn_implementation: str | None, dtype: torch.dtype
+) -> tuple[nn.Module, PretrainedConfig]:
+    """An encoder with fresh weights, and the configuration given."""
+    options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    factory, arguments = backbone_factory(config)
+    return factory.from_config(config, **arguments, **options).to(dtype), config
+
+
+def backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
+    """The Auto class for this backbone, and the arguments that leave out an unused pooler."""
+    # By type, not by config.is_encoder_decoder: building T5's encoder turns that flag off in the configuration.
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        factory, model_class = AutoModelForTextEncoding, MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)]
+    else:
+        if config.is_encoder_decoder:
+            raise ValueError(
+                f"{type(config).__name__}: an encoder-decoder whose encoder transformers does not offer by itself; "
+                "attributions would read the decoder too."
+            )
+        factory, model_class = AutoModel, MODEL_MAPPING.get(type(config), None)
+    has_pooler = model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return factory, {"add_pooling_layer": False} if has_pooler else {}
+
+
+def _refuse_finished_classifier(backbone: str, config: PretrainedConfig) -> None:
+    """Its trained head would be dropped, and a fresh one answer at random."""
+    if config.model_type == AttribConfig.model_type:
+        raise ValueError(
+            f"{backbone} is a finished classifier: load it with from_pretrained, which keeps its head. (For a new head "
+            "on its encoder alone: from_pretrained(...).backbone.save_pretrained(FOLDER), then from_backbone(FOLDER).)"
+        )
+    heads = [name for name in config.architectures or [] if name.endswith("ForSequenceClassification")]
+    if heads:
+        raise ValueError(
+            f"{backbone} is a finished classifier ({heads[0]}): from_backbone would drop its trained head and answer "
+            "with a fresh one. (For a new head on its encoder alone: "
+            "AutoModel.from_pretrained(...).save_pretrained(FOLDER), then from_backbone(FOLDER).)"
+        )
