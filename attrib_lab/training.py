@@ -283,6 +283,7 @@ def _report(
         model=trainer.accelerator.unwrap_model(trainer.model), tokenizer=trainer.processing_class
     )
     data = recipe.data
+    (folder / PAGE_FILE).unlink(missing_ok=True)  # an earlier model's, where this run shows no examples
     chosen = choose_examples(np.array(rows[data.label]), predictions, data.explained_examples, recipe.seed)
     if has_evidence(rows):
         methods = [pipe.model.config.attribution_method, "attention_last", "random"]
