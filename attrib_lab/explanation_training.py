@@ -1,6 +1,7 @@
 """From a recipe with an `explainer` to a model folder whose classifier has a trained ExpNet head."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from modeling_attrib.expnet import ExpNet, build_expnet
 from modeling_attrib.pipeline_attrib import token_limit
 
 from .bundles import TrainedModel, load_trained_model
+from .devices import started_processes
 from .distillation import grade_faithfulness, teacher_targets
 from .errors import UserError, nearest
 from .evaluation.texts import EncodedText, encode_rows
 from .head_training import HeadExamples, balanced_cross_entropy, fit_head, gather_examples, head_scores
+from .output_folder import EXPLAINER_RECIPE_FILE, RECIPE_FILE, claim_folder
 from .rationales import (
     BASELINES,
     RationaleTask,
@@ -36,26 +39,33 @@ from .recipes import Recipe
 from .sources import complete_rows, load_rows
 
 
-EXPLAINER_RECIPE_FILE = "expnet.yaml"
 _EPOCHS, _LEARNING_RATE = 40, 2e-3
 _INPUT_DROPOUT = 0.5  # for heads that serve another classifier than they learnt from
 
 
-def train_explainer(recipe: Recipe) -> Path:
+def train_explainer(recipe: Recipe, overwrite: bool = False) -> Path:
     """Train the head that the recipe describes; the classifier under it stays as it is.
 
     Writes to `recipe.output_dir` the classifier with its head, `metrics.json` (the classifier's own, and what the head
     was graded at under "expnet"), the classifier's `recipe.yaml` and the head's, `expnet.yaml`.
 
+    Args:
+        recipe: what to learn from, for which classifier, and where to leave both.
+        overwrite: replace what another recipe left in `recipe.output_dir`.
+
     Returns:
         The model folder.
 
     Raises:
-        UserError: for a folder without a classifier, or data that cannot be used.
+        UserError: for a folder without a classifier, data that cannot be used, a folder that holds what another recipe
+            left, or several processes.
     """
+    if started_processes(os.environ) > 1:
+        raise UserError("an explanation head is trained by one process: start train.py without torchrun.")
     folder = Path(recipe.output_dir)
     if folder.resolve() == Path(recipe.model.backbone).resolve():
         raise UserError(f"output_dir {folder} is the classifier's own folder: choose another.")
+    claim_folder(recipe, overwrite)
     trained = load_trained_model(Path(recipe.model.backbone))
     longest = token_limit(trained.model, trained.tokenizer)
     if not 0 < recipe.model.max_length <= longest:
@@ -74,7 +84,7 @@ def train_explainer(recipe: Recipe) -> Path:
     (folder / "metrics.json").write_text(
         json.dumps(trained.metrics | {"expnet": figures}, indent=2) + "\n", encoding="utf-8"
     )
-    for name, content in (("recipe.yaml", trained.recipe), (EXPLAINER_RECIPE_FILE, recipe.as_dict())):
+    for name, content in ((RECIPE_FILE, trained.recipe), (EXPLAINER_RECIPE_FILE, recipe.as_dict())):
         (folder / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     print(f"model: {folder}")
     return folder

@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader
 from transformers import (
     DataCollatorWithPadding,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -17,6 +16,7 @@ from transformers import (
 )
 
 from .errors import UserError
+from .row_trainer import RowTrainer
 
 
 class MaskingCollator:
@@ -66,8 +66,8 @@ class MaskingCollator:
         return np.where(chosen, self._mask, ids).tolist()
 
 
-class MaskedTrainer(Trainer):
-    """A Trainer whose training batches are masked by `masking`; it evaluates and predicts on whole texts."""
+class MaskedTrainer(RowTrainer):
+    """A `RowTrainer` whose training batches are masked by `masking`; it evaluates and predicts on whole texts."""
 
     def __init__(self, *arguments: Any, masking: MaskingCollator, **options: Any) -> None:
         super().__init__(*arguments, **options)

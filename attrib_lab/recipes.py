@@ -160,7 +160,13 @@ _MODEL = [f.name for f in fields(ModelSection) if f.name != "config"]
 _NOT_CHOSEN = ("backbone_config", "attribution_head", "attribution_head_reads", "kwargs", "return")
 _CONFIG = [name for name in AttribConfig.__init__.__annotations__ if name not in _NOT_CHOSEN] + ["problem_type"]
 _DATA = [f.name for f in fields(DataSection)]
-_TRAINING = sorted({f.name for f in fields(TrainingArguments)} - {"output_dir", "seed", "data_seed"})
+# What `training.py` decides: where, from what draw, and what the Trainer hands back.
+_NOT_LEFT_TO_RECIPES = {"output_dir", "seed", "data_seed", "label_names", "remove_unused_columns"} | {
+    "prediction_loss_only",
+    "batch_eval_metrics",
+    "eval_do_concat_batches",
+}
+_TRAINING = sorted({f.name for f in fields(TrainingArguments)} - _NOT_LEFT_TO_RECIPES)
 _EXPLAINER = [f.name for f in fields(ExplainerSection)]
 _SECTIONS = {"model": _MODEL + _CONFIG, "data": _DATA, "training": _TRAINING, "explainer": _EXPLAINER}
 # An explainer's recipe takes a finished classifier and fits a small head: little is left to choose.
@@ -254,8 +260,9 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
     for section, cls in (("model", ModelSection), ("data", DataSection)):
         _check_types(content[section], cls, where)
     _check_backbone(model.get("backbone", ModelSection.backbone), where)
-    if not isinstance(content.get("seed", 0), int):
-        raise UserError(f"{where}: seed is a whole number, not {content['seed']!r}.")
+    seed = content.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise UserError(f"{where}: seed is a whole number from 0 to 2**32 - 1, not {seed!r}.")
     masked = content.get("masked_training", 0.0)
     if isinstance(masked, bool) or not isinstance(masked, (int, float)) or not 0 <= masked <= 1:
         raise UserError(f"{where}: masked_training is a share from 0 to 1, not {masked!r}.")
@@ -265,7 +272,7 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         raise UserError(f"{where}: data.validation_fraction is between 0 and 1.")
     recipe = Recipe(
         output_dir=str(content["output_dir"]),
-        seed=content.get("seed", 0),
+        seed=seed,
         early_stopping_patience=content.get("early_stopping_patience"),
         masked_training=masked,
         model=ModelSection(
@@ -275,6 +282,8 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         training=content["training"],
         explainer=_build_explainer(content, where),
     )
+    if recipe.data.label in (recipe.data.text, recipe.data.text_pair) and not recipe.explainer:
+        raise UserError(f"{where}: column {recipe.data.label!r} cannot be both text and label.")
     if not recipe.data.train and not (recipe.explainer and recipe.explainer.tasks):
         raise UserError(f"{where}: data.train is missing: name a Hub dataset, a file or newswire:COUNT.")
     return recipe

