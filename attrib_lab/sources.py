@@ -9,10 +9,9 @@ from datasets import Dataset, load_dataset
 
 from . import newswire
 from .errors import UserError, first_line, nearest
-from .recipes import DataSection
+from .recipes import READERS, DataSection
 
 
-READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 HUB_SOURCE = re.compile(r"(?P<name>[^@:\s]+(?:/[^@:\s]+)?)(?::(?P<config>[^@\s]+))?(?:@(?P<split>.+))?")
 
 

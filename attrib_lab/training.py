@@ -5,7 +5,6 @@ import os
 import platform
 import shutil
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,16 @@ from transformers.trainer_utils import get_last_checkpoint
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 from modeling_attrib.pipeline_attrib import token_limit
 
+from . import attention_only  # noqa: F401  (its registration is what makes such a backbone known)
 from .backbones import resolve_backbone
 from .errors import UserError, first_line, nearest
 from .evaluation.plausibility import compare_methods, has_evidence
 from .masked_training import MaskedTrainer, MaskingCollator
+from .recipe_keys import TRAINING_DEFAULTS
 from .recipes import Recipe
 from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
 from .sources import Splits, load_splits
+from .training_progress import show_progress
 
 
 CHECKPOINTS = "checkpoints"
@@ -176,38 +178,15 @@ def _note_running_recipe(folder: Path, recipe: Recipe) -> None:
 
 
 def _training_arguments(recipe: Recipe, folder: Path, model: AttribForSequenceClassification) -> TrainingArguments:
-    settings: dict[str, Any] = {
-        "eval_strategy": "epoch",
-        "save_strategy": "epoch",
-        "save_total_limit": 2,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "accuracy",
-        "logging_steps": 25,
-        "report_to": "none",
-        "train_sampling_strategy": "group_by_length",
-        "dataloader_pin_memory": torch.cuda.is_available(),
-    } | recipe.training
+    settings = TRAINING_DEFAULTS | {"dataloader_pin_memory": torch.cuda.is_available()} | recipe.training
     if settings.get("bf16") == "auto":
         settings["bf16"] = computes_in_bfloat16()
         if not settings["bf16"]:
             print("bf16: this device has no bfloat16 arithmetic; training in float32.")
-    _check_types(settings)
     try:
         return TrainingArguments(output_dir=str(folder / CHECKPOINTS), seed=recipe.seed, **settings)
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"training: {' '.join(str(error).split())}") from None
-
-
-def _check_types(settings: dict[str, Any]) -> None:
-    """TrainingArguments takes any type and fails much later, deep inside; this says at once which key is wrong."""
-    defaults = {f.name: f.default for f in fields(TrainingArguments)}
-    for name, value in settings.items():
-        default = defaults[name]
-        wants_flag, wants_number = isinstance(default, bool), isinstance(default, (int, float))
-        if wants_flag and not isinstance(value, bool):
-            raise UserError(f"training.{name} is true or false, not {value!r}.")
-        if wants_number and not wants_flag and not (isinstance(value, (int, float)) and not isinstance(value, bool)):
-            raise UserError(f"training.{name} is a number, not {value!r}.")
 
 
 def computes_in_bfloat16() -> bool:
@@ -252,8 +231,9 @@ def _trainer(
         "callbacks": callbacks,
     }
     if recipe.masked_training:
-        return MaskedTrainer(masking=MaskingCollator(tokenizer, recipe.masked_training, recipe.seed), **settings)
-    return Trainer(**settings)
+        masking = MaskingCollator(tokenizer, recipe.masked_training, recipe.seed)
+        return show_progress(MaskedTrainer(masking=masking, **settings))
+    return show_progress(Trainer(**settings))
 
 
 def _scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
@@ -317,7 +297,7 @@ def _report(
     split = "test" if "test" in metrics else "validation"
     scores = metrics[split]
     print(
-        f"\n{split}: accuracy {scores['accuracy']:.4f}, macro precision {scores['macro_precision']:.4f}, "
+        f"{split}: accuracy {scores['accuracy']:.4f}, macro precision {scores['macro_precision']:.4f}, "
         f"recall {scores['macro_recall']:.4f}, F1 {scores['macro_f1']:.4f} ({len(rows)} rows)"
     )
     if "evidence_average_precision" in metrics:
