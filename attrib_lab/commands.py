@@ -6,17 +6,24 @@ from pathlib import Path
 
 from .arguments import CommandParser
 from .errors import run_command
-from .evaluation.metrics import METRICS
+from .evaluation.metrics import METRICS, select_metrics
 from .evaluation.options import DEFAULT_METRICS, KINDS, UNITS, Columns, EvaluationOptions
 from .export_formats import FORMATS
 
 
-# What a subcommand does takes seconds to import: only after its arguments have been read.
+# What a subcommand does takes seconds to import: only after its arguments have been checked.
+
+
+def _quiet_libraries() -> None:
+    from .library_messages import quiet_libraries
+
+    quiet_libraries()
 
 
 def _export(arguments: argparse.Namespace) -> None:
     from .exporting import export_model, load_texts
 
+    _quiet_libraries()
     texts = load_texts(arguments.data, arguments.text, arguments.limit) if arguments.data else None
     file = export_model(
         arguments.model_dir, arguments.output, arguments.format, arguments.precision, texts, arguments.allow_loss
@@ -62,8 +69,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     names = [name.name for name in fields(EvaluationOptions) if name.name != "columns"]
     options = EvaluationOptions(columns=columns, **{name: getattr(arguments, name) for name in names})
+    select_metrics(options.metrics, columns.rationale)
     from .evaluation.evaluation import evaluate_model
 
+    _quiet_libraries()
     evaluate_model(arguments.model_dir, arguments.data, arguments.output, options)
 
 
@@ -121,6 +130,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 def _concepts(arguments: argparse.Namespace) -> None:
     from .concepts.command import run_analysis
 
+    _quiet_libraries()
     print(
         run_analysis(
             arguments.model_dir,
@@ -187,7 +197,4 @@ def main() -> None:
 
 def _main() -> None:
     arguments = build_parser().parse_args()
-    from .library_messages import quiet_libraries
-
-    quiet_libraries()
     arguments.run(arguments)

@@ -39,9 +39,9 @@ class Progress:
         self._first = done
         self._bar: tqdm | None = None
         if sys.stderr.isatty():
-            self._bar = tqdm(
-                total=total, initial=done, desc=what, unit=unit, leave=False, bar_format=_BAR, ncols=_columns()
-            )
+            # nrows: a terminal that does not tell its size has none for tqdm, and then no bar.
+            size = {"ncols": _columns(), "nrows": 20}
+            self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, leave=False, bar_format=_BAR, **size)
         self._open.append(self)
 
     def __enter__(self) -> "Progress":

@@ -66,8 +66,8 @@ class DataSection:
         label: column of the labels, words or numbers.
         labels: label names in the order of their indices; otherwise taken from the data.
         train_rows, test_rows: use that many rows only, drawn with the seed.
-        decontaminate: training rows that share a value of one of these columns with a test or validation row are
-            dropped; of texts, case, spaces and punctuation are not compared.
+        decontaminate: columns; training rows that share a value there with a test or validation row are dropped. Of
+            texts, case, spaces and punctuation are not compared.
         explained_examples: how many test rows `explanations.html` shows.
     """
 

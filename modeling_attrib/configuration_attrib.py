@@ -17,8 +17,8 @@ class AttribConfig(PretrainedConfig):
     Args:
         backbone_config: configuration of the encoder: any `PretrainedConfig` that `AutoModel` knows, or its
             dictionary (with `model_type`).
-        pooling: how token states become one text vector: `"mean"` over real tokens, `"cls"` (first real
-            token) or `"last"` (last real token, for decoders).
+        pooling: how token states become one text vector: `"mean"`, `"cls"` or `"last"`. Over the real tokens, from
+            the first or from the last of them, for decoders.
         classifier_dropout: dropout on the text vector while training.
         attribution_method: default method of `forward`; see `list_attribution_methods()`.
         attribution_options: options of that method, e.g. `{"orientation": "query"}` for

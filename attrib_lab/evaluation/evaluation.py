@@ -19,8 +19,8 @@ from .evaluation_report import write_report
 from .explainers import Explainer, Explanation, explain_batch, select_explainers
 from .fingerprints import settings_of
 from .journal import Journal, check_settings, write_whole
-from .metrics import METRICS, Metric, get_metric
-from .options import DEFAULT_METRICS, EvaluationOptions
+from .metrics import Metric, select_metrics
+from .options import EvaluationOptions
 from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_logits
 from .removal import Removal
 from .results import Values, summarise
@@ -85,24 +85,6 @@ def evaluate_model(model_dir: Path, source: str, output: Path, options: Evaluati
     }
     write_report(results, costs, output)
     return results
-
-
-def select_metrics(names: str | None, rationale: str | None = None) -> list[Metric]:
-    """The metrics of a comma-separated list, or the usual ones.
-
-    Raises:
-        UserError: for an unknown metric, none at all, or one that needs a rationale where there is none.
-    """
-    if names is None:
-        chosen = [get_metric(name) for name in DEFAULT_METRICS]
-        return chosen + [metric for metric in METRICS.values() if rationale is not None and metric.needs == "rationale"]
-    chosen = [get_metric(name) for name in dict.fromkeys(filter(None, (name.strip() for name in names.split(","))))]
-    if not chosen:
-        raise UserError("--metrics names no metric.")
-    for metric in chosen:
-        if metric.needs == "rationale" and rationale is None:
-            raise UserError(f"the metric {metric.name} needs --rationale: the column with what people marked.")
-    return chosen
 
 
 def batches_of(texts: Sequence[EncodedText], batch_size: int, tokens: int) -> list[list[int]]:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, nearest
+from .options import DEFAULT_METRICS
 
 
 if TYPE_CHECKING:
@@ -82,3 +83,21 @@ def get_metric(name: str) -> Metric:
     if name not in METRICS:
         raise UserError(f"unknown metric {name!r}; there are: {', '.join(METRICS)}." + nearest(name, list(METRICS)))
     return METRICS[name]
+
+
+def select_metrics(names: str | None, rationale: str | None = None) -> list[Metric]:
+    """The metrics of a comma-separated list, or the usual ones.
+
+    Raises:
+        UserError: for an unknown metric, none at all, or one that needs a rationale where there is none.
+    """
+    if names is None:
+        chosen = [get_metric(name) for name in DEFAULT_METRICS]
+        return chosen + [metric for metric in METRICS.values() if rationale is not None and metric.needs == "rationale"]
+    chosen = [get_metric(name) for name in dict.fromkeys(filter(None, (name.strip() for name in names.split(","))))]
+    if not chosen:
+        raise UserError("--metrics names no metric.")
+    for metric in chosen:
+        if metric.needs == "rationale" and rationale is None:
+            raise UserError(f"the metric {metric.name} needs --rationale: the column with what people marked.")
+    return chosen
