@@ -28,7 +28,9 @@ def user_frames(error: BaseException, module: str = "") -> str:
         frames = frames if error.filename and _is_users(error.filename, module) else []
     elif not frames:
         return ""
-    return "".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]).rstrip()
+    shown = "".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]).rstrip()
+    # A message may hold what a text says: no control characters.
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in shown)
 
 
 def _is_users(file: str, module: str) -> bool:

@@ -40,7 +40,7 @@ from .recipe_keys import TRAINING_DEFAULTS
 from .recipes import Recipe
 from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
 from .sources import Splits, load_splits
-from .training_progress import show_progress
+from .training_progress import describe_data, show_progress
 
 
 CHECKPOINTS = "checkpoints"
@@ -75,6 +75,7 @@ def train(recipe: Recipe) -> Path:
     checkpoint = _prepare_folder(folder, recipe)
     set_seed(recipe.seed)
     splits = load_splits(recipe.data, recipe.seed)
+    print(describe_data(splits))
     source = resolve_backbone(recipe.model.tokenizer)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)

@@ -9,6 +9,10 @@ from transformers import TrainingArguments as Arguments
 from transformers.trainer_utils import has_length
 
 from .progress import Progress, say
+from .sources import Splits
+
+
+_NAMED = 8  # labels
 
 
 def show_progress(trainer: Trainer) -> Trainer:
@@ -79,11 +83,13 @@ class TrainingProgress(TrainerCallback):
         self._end_prediction()
 
     def on_train_end(self, args: Arguments, state: State, control: Control, **_: Any) -> None:
-        """Close the bar."""
+        """Close the bar, and say which of the evaluated models is kept."""
         self._runs = False
         if self._training is not None:
             self._training.close()
             self._training = None
+        if state.is_world_process_zero and args.load_best_model_at_end and state.best_global_step:
+            say(f"kept: the model of step {state.best_global_step}, whose {args.metric_for_best_model} was the best")
 
     def _end_prediction(self) -> None:
         self._predicted = 0
@@ -92,6 +98,16 @@ class TrainingProgress(TrainerCallback):
             self._predicting = None
         if self._training is not None:
             self._training.note("" if self._loss is None else f"loss {self._loss:.3f}")
+
+
+def describe_data(splits: Splits) -> str:
+    """The rows and labels of a run, in a line."""
+    test = "" if splits.test is None else f", {len(splits.test):,} to test it on"
+    names = ", ".join(splits.labels[:_NAMED]) + (" ..." if len(splits.labels) > _NAMED else "")
+    return (
+        f"data: {len(splits.train):,} rows to train on, {len(splits.validation):,} to validate it on{test}; "
+        f"{len(splits.labels)} labels: {names}"
+    )
 
 
 def describe_evaluation(state: State, metrics: dict[str, float], training_loss: float | None) -> str:
