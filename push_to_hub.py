@@ -1,13 +1,11 @@
 """Publish a trained model on the Hub, proven first: python push_to_hub.py MODEL_DIR --repo-id user/name."""
 
-import argparse
-
+from attrib_lab.arguments import CommandParser
 from attrib_lab.errors import run_command
-from attrib_lab.publishing import publish
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=__doc__,
         epilog="example: python push_to_hub.py outputs/demo --repo-id user/demo --output outputs/demo-bundle",
     )
@@ -18,6 +16,11 @@ def main() -> None:
     parser.add_argument("--license", help="for the model card, e.g. apache-2.0")
     parser.add_argument("--language", help="for the model card, e.g. en")
     arguments = parser.parse_args()
+    # Only now what takes seconds to import: a misspelt argument has been named.
+    from attrib_lab.library_messages import quiet_libraries
+    from attrib_lab.publishing import publish
+
+    quiet_libraries()
     publish(
         arguments.model_dir,
         arguments.repo_id,

@@ -3,21 +3,29 @@
 import argparse
 
 from attrib_lab.errors import run_command
-from attrib_lab.explanation_training import train_explainer
-from attrib_lab.recipes import load_recipe
-from attrib_lab.training import train
+from attrib_lab.progress import silence_other_processes
+from attrib_lab.recipe_help import describe_recipe, describe_recipes
+from attrib_lab.recipes import check_files, load_recipe
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        description=__doc__,
-        epilog="example: python train.py ag_news --train train.parquet --test test.parquet --learning_rate 5e-5",
-    )
-    parser.add_argument("recipe", help="a YAML file, or the name of one in configuration/")
-    parser.add_argument("--overwrite", action="store_true", help="replace what another recipe left in --output_dir")
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("recipe", nargs="?")
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
     arguments, overrides = parser.parse_known_args()
+    if arguments.help or arguments.recipe is None:
+        print(describe_recipe(arguments.recipe) if arguments.recipe else describe_recipes())
+        return
     recipe = load_recipe(arguments.recipe, overrides)
+    check_files(recipe)
+    silence_other_processes()
+    # Only now what takes seconds to import: a misspelt argument has been named.
+    from attrib_lab.explanation_training import train_explainer
+    from attrib_lab.library_messages import quiet_libraries
+    from attrib_lab.training import train
+
+    quiet_libraries()
     (train_explainer if recipe.explainer else train)(recipe, arguments.overwrite)
 
 

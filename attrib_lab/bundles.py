@@ -1,6 +1,5 @@
 """Bundles: the exact files of a trained model that a Hub repository receives, and no others."""
 
-import contextlib
 import json
 import os
 import re
@@ -12,12 +11,12 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 import modeling_attrib
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
 from modeling_attrib.attribution_methods import get_attribution_method
 
+from . import attention_only  # noqa: F401  (its registration is what makes a folder of such a model loadable)
 from .errors import UserError, first_line
 from .model_card import model_card
 
@@ -71,16 +70,15 @@ def load_trained_model(folder: Path) -> TrainedModel:
             f"{folder} holds no attribution-returning model: its model_type is "
             f"{content.get('model_type')!r}, not {AttribConfig.model_type!r}."
         )
-    with _quiet():
-        try:
-            model, loading = AttribForSequenceClassification.from_pretrained(folder, output_loading_info=True)
-            get_attribution_method(model.config.attribution_method)
-        except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-            raise UserError(f"{folder}: the model cannot be loaded: {first_line(error)}") from None
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder}: the tokenizer cannot be loaded: {first_line(error)}") from None
+    try:
+        model, loading = AttribForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+        get_attribution_method(model.config.attribution_method)
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder}: the model cannot be loaded: {first_line(error)}") from None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: the tokenizer cannot be loaded: {first_line(error)}") from None
     for fault in ("missing_keys", "unexpected_keys"):
         if loading[fault]:
             raise UserError(
@@ -115,9 +113,8 @@ def assemble_bundle(
     Raises:
         UserError: if the configuration names a file of this machine, or a file does not belong.
     """
-    with _quiet():
-        trained.model.save_pretrained(folder)
-        tokenizer_files = {Path(file).name for file in trained.tokenizer.save_pretrained(folder)}
+    trained.model.save_pretrained(folder)
+    tokenizer_files = {Path(file).name for file in trained.tokenizer.save_pretrained(folder)}
     for name in ("config.json", "tokenizer_config.json"):
         _clean(folder / name)
     card = model_card(trained.model.config, repo_id, trained.metrics, trained.recipe, license_id, language)
@@ -193,15 +190,3 @@ def _read_mapping(file: Path, parse: Any) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise UserError(f"{file} cannot be read: it is no mapping.")
     return content
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars for reading and writing weights: the command says itself what it does."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -4,16 +4,26 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from .concepts.command import run_analysis
+from .arguments import CommandParser
 from .errors import run_command
-from .evaluation.evaluation import DEFAULT_METRICS, EvaluationOptions, evaluate_model
-from .evaluation.metrics import METRICS
-from .evaluation.removal import KINDS, UNITS
-from .evaluation.samples import Columns
-from .exporting import FORMATS, export_model, load_texts
+from .evaluation.metrics import METRICS, select_metrics
+from .evaluation.options import DEFAULT_METRICS, KINDS, UNITS, Columns, EvaluationOptions
+from .export_formats import FORMATS
+
+
+# What a subcommand does takes seconds to import: only after its arguments have been checked.
+
+
+def _quiet_libraries() -> None:
+    from .library_messages import quiet_libraries
+
+    quiet_libraries()
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from .exporting import export_model, load_texts
+
+    _quiet_libraries()
     texts = load_texts(arguments.data, arguments.text, arguments.limit) if arguments.data else None
     file = export_model(
         arguments.model_dir, arguments.output, arguments.format, arguments.precision, texts, arguments.allow_loss
@@ -59,6 +69,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     names = [name.name for name in fields(EvaluationOptions) if name.name != "columns"]
     options = EvaluationOptions(columns=columns, **{name: getattr(arguments, name) for name in names})
+    select_metrics(options.metrics, columns.rationale)
+    from .evaluation.evaluation import evaluate_model
+
+    _quiet_libraries()
     evaluate_model(arguments.model_dir, arguments.data, arguments.output, options)
 
 
@@ -114,6 +128,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _concepts(arguments: argparse.Namespace) -> None:
+    from .concepts.command import run_analysis
+
+    _quiet_libraries()
     print(
         run_analysis(
             arguments.model_dir,
@@ -165,7 +182,7 @@ def _add_concepts(commands: argparse._SubParsersAction) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `attrib` and its subcommands."""
-    parser = argparse.ArgumentParser(prog="attrib", description=__doc__)
+    parser = CommandParser(prog="attrib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_evaluate(commands)
     _add_export(commands)
@@ -175,5 +192,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Entry point of the command `attrib`."""
+    run_command(_main)
+
+
+def _main() -> None:
     arguments = build_parser().parse_args()
-    run_command(lambda: arguments.run(arguments))
+    arguments.run(arguments)

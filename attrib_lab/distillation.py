@@ -9,10 +9,12 @@ from transformers import PreTrainedTokenizerBase
 from modeling_attrib import AttribForSequenceClassification
 
 from .evaluation.faithfulness import comprehensiveness
-from .evaluation.probing import Measured, Probe, classifier_logits
+from .evaluation.metrics import TOP
+from .evaluation.probing import Measured, Probe, Variant, classifier_logits
 from .evaluation.removal import Removal
 from .evaluation.texts import EncodedText
 from .head_training import Inputs, Targets, read_in_batches
+from .progress import Progress
 
 
 _FARTHEST = 5.0  # standard deviations: a few tokens must not rule the squared error
@@ -61,6 +63,12 @@ def grade_faithfulness(
             comprehensiveness(text, scores.numpy(), int(targets[0]), removal)
             for text, (scores, targets) in zip(texts, explained)
         ]
-        results = Probe(logits).run(measurements)
+        with Progress(len(texts) * (1 + len(TOP)), f"masking what {method} names", "questions") as progress:
+
+            def answer(variants: list[Variant], progress: Progress = progress) -> np.ndarray:
+                progress.advance(len(variants))
+                return logits(variants)
+
+            results = Probe(answer).run(measurements)
         found[method] = float(np.mean([result.value for result in results if isinstance(result, Measured)]))
     return found

@@ -1,14 +1,26 @@
 """Errors that a user can cause, and how a command ends on them."""
 
+import io
+import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 
 from .extras import missing_extra
+from .progress import Progress
 
 
 class UserError(Exception):
-    """Something the user can mend; its message is one clear line."""
+    """Something the user can mend; its message is one clear line.
+
+    Args:
+        message: that line.
+        frames: where in code of the user's own it arose; see `user_frames`.
+    """
+
+    def __init__(self, message: str, frames: str = "") -> None:
+        super().__init__(message)
+        self.frames = frames
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -27,9 +39,14 @@ def run_command(main: Callable[[], None]) -> None:
 
     So does a missing module that an extra of the package brings.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # who reads a log file reads it while it is written
     try:
         main()
     except UserError as error:
+        Progress.close_all()
+        if error.frames:
+            print(error.frames, file=sys.stderr)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:
@@ -39,5 +56,9 @@ def run_command(main: Callable[[], None]) -> None:
         print(f"error: {advice}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        Progress.close_all()
         print("interrupted; run the same command again to go on.", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # who reads the output, `| head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

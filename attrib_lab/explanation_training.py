@@ -120,7 +120,15 @@ def _learn_from_teacher(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]
         with torch.no_grad():
             return -F.mse_loss(head(validation.features.float()), validation.targets).item()
 
-    history = fit_head(head, [train], F.mse_loss, score=score, **_settings(recipe))
+    print(f"the head learns from {teacher}: {len(learned) - held_out} texts, {held_out} to grade it by.")
+    history = fit_head(
+        head,
+        [train],
+        F.mse_loss,
+        score=score,
+        describe=lambda value: f"squared error {-value:.4f}",
+        **_settings(recipe),
+    )
     found = grade_faithfulness(model, trained.tokenizer, test, [teacher, "expnet", "random"])
     figures = {
         "learns_from": teacher,
@@ -130,7 +138,7 @@ def _learn_from_teacher(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]
         "share_of_teacher": found["expnet"] / found[teacher],
         "share_of_teacher_above_random": (found["expnet"] - found["random"]) / (found[teacher] - found["random"]),
     }
-    print("\ncomprehensiveness: " + ", ".join(f"{method} {value:.4f}" for method, value in found.items()))
+    print("comprehensiveness: " + ", ".join(f"{method} {value:.4f}" for method, value in found.items()))
     print(f"expnet keeps {figures['share_of_teacher']:.1%} of its teacher's ({len(test)} texts)")
     return figures
 
@@ -194,7 +202,7 @@ def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
         scores = standardise(attributions(model, trained.tokenizer, test, method), test)
         found[method] = grade(scores, test, choose_threshold(known))
     found["every token"] = grade([np.ones(len(text.ids)) for text in test], test, 0.5)
-    print("\ntoken F1 on a task that the head has never seen, thresholds from the others:")
+    print("token F1 on a task that the head has never seen, thresholds from the others:")
     for method, figures in found.items():
         print(f"  {method:20} {figures['token_f1']:.4f}   average precision {figures['average_precision']:.4f}")
     return {
@@ -225,9 +233,13 @@ def _fit_across_tasks(
         def score(candidate: ExpNet) -> float:
             return mean_average_precision(_importance(candidate, held_out[graded]), tasks[graded].validation)
 
+        def describe(value: float) -> str:
+            return f"finds what is marked in {tasks[graded].name} with average precision {value:.4f}"
+
         chosen = [parts[number] for number in learned]
         grading = None if graded is None else score
-        return fit_head(into, chosen, balanced_cross_entropy(chosen), score=grading, stop=stop, **settings)
+        loss = balanced_cross_entropy(chosen)
+        return fit_head(into, chosen, loss, score=grading, describe=describe, stop=stop, **settings)
 
     everything = range(len(tasks))
     if len(tasks) == 1:

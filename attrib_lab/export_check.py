@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
@@ -13,6 +12,7 @@ from modeling_attrib.attribution_methods import get_attribution_method
 from modeling_attrib.propagation_methods import conservation_error
 
 from .errors import UserError
+from .progress import track
 
 
 Inputs = dict[str, torch.Tensor]
@@ -100,7 +100,7 @@ def check_equal(run: Run, model: AttribForSequenceClassification, names: list[st
     """
     worst = 0.0
     longest = min(96, limit)
-    for number in tqdm(range(SHAPES), desc="checking shapes", leave=False):
+    for number in track(range(SHAPES), "checking the graph", "shapes"):
         texts, tokens = 1 + number % 5, 1 + (number * 7) % longest
         inputs = random_inputs(model, names, texts, tokens, seed=number)
         for found, expected in zip(run(inputs), expected_answer(model, inputs)):
@@ -138,7 +138,7 @@ def measure_loss(
 ) -> PrecisionLoss:
     """What the graph `run` loses against the full model on real texts."""
     kept, correlations = [], []
-    for text in tqdm(texts, desc="measuring the loss", leave=False):
+    for text in track(texts, "measuring the loss", "texts"):
         encoded = tokenizer(text, truncation=True, max_length=limit, return_tensors="pt")
         inputs = {name: encoded[name] for name in names if name in encoded}
         none = torch.tensor([-1])

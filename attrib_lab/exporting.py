@@ -21,11 +21,10 @@ from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 from .bundles import TrainedModel, load_trained_model
 from .errors import UserError, first_line, nearest
 from .export_check import Run, check_equal, measure_loss
+from .export_formats import FORMATS, PRECISIONS
 from .sources import complete_rows, join_words, load_rows
 
 
-FORMATS = {"onnx": "model.onnx", "pt2": "model.pt2", "aoti": "model_compiled.pt2"}
-PRECISIONS = {"onnx": ("fp32", "int8"), "pt2": ("fp32", "bf16"), "aoti": ("fp32", "bf16")}
 DESCRIPTION_FILE = "attrib.json"
 LABELS_KEPT, CORRELATION = 0.99, 0.98  # below, a reduced precision is refused
 

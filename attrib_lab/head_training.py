@@ -8,7 +8,6 @@ from functools import reduce
 import numpy as np
 import torch
 from torch.nn import functional as F
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
@@ -16,6 +15,7 @@ from modeling_attrib.expnet import ExpNet, read_features
 
 from .evaluation.evaluation import batches_of
 from .evaluation.texts import EncodedText
+from .progress import say, track
 
 
 _TOKENS_AT_ONCE = 1024
@@ -62,7 +62,7 @@ def read_in_batches(
 ) -> list[tuple[torch.Tensor, ...]]:
     """What `read` says of each text's tokens, (batch, tokens, ...) tensors cut to its length; in the texts' order."""
     found: list[tuple[torch.Tensor, ...]] = [()] * len(texts)
-    for numbers in tqdm(batches_of(texts, _TOKENS_AT_ONCE, _TOKENS_AT_ONCE), desc=f"reading {name}", unit="batch"):
+    for numbers in track(batches_of(texts, _TOKENS_AT_ONCE, _TOKENS_AT_ONCE), f"reading {name}", "batches"):
         chosen = [texts[number] for number in numbers]
         read_here = read(collate(chosen, tokenizer), chosen)
         for row, number in enumerate(numbers):
@@ -102,6 +102,7 @@ def fit_head(
     seed: int,
     input_dropout: float = 0.0,
     score: Callable[[ExpNet], float] | None = None,
+    describe: Callable[[float], str] = "score {:.4f}".format,
     stop: int | None = None,
 ) -> list[float]:
     """Train `head` in place with AdamW and a one-cycle learning rate.
@@ -116,6 +117,7 @@ def fit_head(
         input_dropout: share of the inputs that each step leaves out: a head that is to serve other classifiers must
             not rely on a few attention heads of this one.
         score: grades the head after each epoch, higher is better; it ends as it was after the best.
+        describe: that score in words, for the line that is printed on each.
         stop: end after so many epochs of the cycle.
 
     Returns:
@@ -132,7 +134,7 @@ def fit_head(
     best: dict[str, torch.Tensor] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for _ in tqdm(range(stop or epochs), desc="training the head", unit="epoch"):
+        for epoch in track(range(1, 1 + (stop or epochs)), "training the head", "epochs"):
             head.train()
             for rows in torch.randperm(len(train.features)).split(_TOKENS_A_STEP):
                 inputs = F.dropout((train.features[rows].float() - mean) / scale, input_dropout)
@@ -144,6 +146,7 @@ def fit_head(
             head.eval()
             if score is not None:
                 found.append(score(_for_raw_inputs(head, mean, scale)))
+                say(f"epoch {epoch} of {stop or epochs}: {describe(found[-1])}")
                 if found[-1] == max(found):
                     best = {name: weight.clone() for name, weight in head.state_dict().items()}
     head.load_state_dict(best or head.state_dict())

@@ -194,5 +194,5 @@ def grade(scores: Scores, texts: Sequence[EncodedText], threshold: float) -> dic
 
 
 def _mean(measurements: list[Any]) -> float:
-    results = Probe(lambda variants: np.empty(0)).run(measurements, progress=False)
+    results = Probe(lambda variants: np.empty(0)).run(measurements)
     return float(np.mean([result.value for result in results if isinstance(result, Measured)]))

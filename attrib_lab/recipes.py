@@ -1,17 +1,15 @@
 """Recipes: YAML files in `configuration/` that say what to train, on which data, and how."""
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import TrainingArguments
 
-from modeling_attrib import AttribConfig
-from modeling_attrib.configuration_attrib import HEAD_INPUTS
-
+from .declarations import Key
 from .errors import UserError, nearest
+from .recipe_keys import EXPLAINER_KEYS, MODEL_ARGUMENTS, SECTIONS, TASK_KEYS, TOP_KEYS
 
 
 class _Loader(yaml.SafeLoader):
@@ -22,6 +20,8 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
 )
 
+DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")  # of the files that `tables.py` reads
+
 RECIPE_FOLDER = Path(__file__).resolve().parent.parent / "configuration"
 
 
@@ -30,11 +30,11 @@ class ModelSection:
     """What is trained. Keys beyond these are arguments of `AttribConfig`.
 
     Attributes:
-        backbone: Hub id or folder of a pretrained encoder; or, for an encoder with fresh weights, a mapping of
-            `model_type`, `tokenizer` (Hub id or folder of the encoder whose tokenizer and vocabulary it takes) and
-            arguments of that type's configuration.
+        backbone: Hub id or folder of a pretrained encoder, or of the classifier that a head is to explain. For an
+            encoder with fresh weights, a mapping of `model_type`, `tokenizer` (Hub id or folder of the encoder whose
+            tokenizer and vocabulary it takes) and arguments of that type's configuration.
         max_length: longer texts are cut there, in tokens.
-        attn_implementation: the attention kernel; unset lets the backbone choose.
+        attn_implementation: the attention kernel; none lets the backbone choose.
     """
 
     backbone: dict[str, Any] | str = "sentence-transformers/all-MiniLM-L6-v2"
@@ -56,13 +56,17 @@ class DataSection:
     .parquet) or `newswire:COUNT`, the embedded demo.
 
     Attributes:
-        train, validation, test: sources. Without a validation source a share of the training rows is held out.
-        validation_fraction: that share.
-        text, text_pair, label: column names. A text may be a list of words, which are joined by spaces.
+        train: source of what is learned from.
+        validation: source of what each evaluation while training is on; by default a share of the training rows.
+        test: source of what the finished model is graded on; by default the validation rows.
+        validation_fraction: that share of the training rows, held out where there is no validation source.
+        text: column of the texts, or of lists of words, which are joined by spaces.
+        text_pair: column of each text's pair.
+        label: column of the labels, words or numbers.
         labels: label names in the order of their indices; otherwise taken from the data.
         train_rows, test_rows: use that many rows only, drawn with the seed.
-        decontaminate: training rows that share a value of one of these columns with a test or validation row are
-            dropped; of texts, case, spaces and punctuation are not compared.
+        decontaminate: columns; training rows that share a value there with a test or validation row are dropped. Of
+            texts, case, spaces and punctuation are not compared.
         explained_examples: how many test rows `explanations.html` shows.
     """
 
@@ -87,8 +91,9 @@ class TaskSection:
     Attributes:
         classifier: a model folder that `train.py` left; not changed.
         train, validation: sources, as in `DataSection`.
-        text, rationale: columns: a text and the [start, end) spans of its characters that people marked, or a list of
-            words and one 0 or 1 for each.
+        text: column of the texts, or of lists of words.
+        rationale: column of what people marked. That is [start, end) spans of a text's characters, or one 0 or 1 for
+            each of a list's words.
         passage: cut long lists of words into passages of so many words.
         rows: learn from that many marked texts or passages only, drawn with the seed.
     """
@@ -107,12 +112,12 @@ class ExplainerSection:
     """What `expnet`, the trained head of a finished classifier (`model.backbone`), learns from.
 
     Attributes:
-        learns_from: an attribution method, whose scores for the texts of `data.train` it learns to give; or
-            "rationales", what people marked in the texts of `tasks`.
+        learns_from: an attribution method, or rationales. A method's scores for the texts of `data.train` it learns
+            to give; rationales are what people marked in the texts of `tasks`.
         reads: what the head reads of each token: its "attention" patterns, or its "states" (see `AttribConfig`).
-        tasks: of rationales: one or more `TaskSection`s.
-        rationale: of rationales: the column of `data.test` with what people marked there, to be found by a head that
-            has never seen any of it.
+        tasks: where people's marks are learned from, one or more `TaskSection`s.
+        rationale: column of `data.test` with what people marked there. A head that learns from rationales is to find
+            it, and has never seen any of it.
     """
 
     learns_from: str = "lrp"
@@ -130,11 +135,15 @@ class Recipe:
     """One training run: of a classifier, or with `explainer` of the head that explains a finished one.
 
     Attributes:
+        output_dir: folder that the model goes to, with what is reported on it.
+        model, data: what is trained, and on which data.
         training: arguments of transformers' `TrainingArguments`. `bf16: auto` uses bfloat16 where the device
             computes in it, and says so.
+        seed: of everything that is drawn at random.
         early_stopping_patience: stop after so many evaluations without a better validation accuracy.
-        masked_training: share of each training batch whose tokens are masked at random rates, 0 to 1: for models
+        masked_training: share of each training batch whose tokens are masked at random rates, 0 to 1. For models
             that are to be graded by masking words (see `masked_training.py`).
+        explainer: what the head learns from.
     """
 
     output_dir: str
@@ -154,26 +163,7 @@ class Recipe:
         return {**top, "model": model, "data": dict(vars(self.data)), **explainer}
 
 
-_TOP = ["output_dir", "seed", "early_stopping_patience", "masked_training", "model", "data", "training", "explainer"]
-_MODEL = [f.name for f in fields(ModelSection) if f.name != "config"]
-# The head comes with its own training.
-_NOT_CHOSEN = ("backbone_config", "attribution_head", "attribution_head_reads", "kwargs", "return")
-_CONFIG = [name for name in AttribConfig.__init__.__annotations__ if name not in _NOT_CHOSEN] + ["problem_type"]
-_DATA = [f.name for f in fields(DataSection)]
-# What `training.py` decides: where, from what draw, and what the Trainer hands back.
-_NOT_LEFT_TO_RECIPES = {"output_dir", "seed", "data_seed", "label_names", "remove_unused_columns"} | {
-    "prediction_loss_only",
-    "batch_eval_metrics",
-    "eval_do_concat_batches",
-}
-_TRAINING = sorted({f.name for f in fields(TrainingArguments)} - _NOT_LEFT_TO_RECIPES)
-_EXPLAINER = [f.name for f in fields(ExplainerSection)]
-_SECTIONS = {"model": _MODEL + _CONFIG, "data": _DATA, "training": _TRAINING, "explainer": _EXPLAINER}
-# An explainer's recipe takes a finished classifier and fits a small head: little is left to choose.
-_EXPLAINER_SECTIONS = {
-    "model": ["backbone", "max_length", "attribution_method"],
-    "training": ["num_train_epochs", "learning_rate"],
-}
+_TOP = list(TOP_KEYS)
 
 
 def find_recipe(name: str) -> Path:
@@ -198,15 +188,29 @@ def load_recipe(name: str, overrides: list[str] = ()) -> Recipe:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(_TOP)}.")
-    for section in _SECTIONS:
+    for section in SECTIONS:
         content[section] = content.get(section) or {}
         if not isinstance(content[section], dict):
             raise UserError(f"{path}: {section!r} is a mapping.")
     for key, value in parse_overrides(overrides):
-        section, key = _locate(key)
-        (content if section is None else content[section])[key] = value
+        section, name = _locate(key)
+        known = TOP_KEYS if section is None else SECTIONS[section]
+        (content if section is None else content[section])[name] = _checked(known[name], value, f"--{key}")
     content.setdefault("output_dir", f"outputs/{path.stem}")
     return _build(content, str(path))
+
+
+def check_files(recipe: Recipe) -> None:
+    """Whether the data files that a recipe names are there, before anything is loaded.
+
+    Raises:
+        UserError: naming the first that is not.
+    """
+    tasks = recipe.explainer.tasks if recipe.explainer else []
+    named = [getattr(section, split) for section in (recipe.data, *tasks) for split in ("train", "validation")]
+    for source in filter(None, [*named, recipe.data.test]):
+        if Path(source).suffix.lower() in DATA_SUFFIXES and not Path(source).is_file():
+            raise UserError(f"data file {source!r} does not exist.")
 
 
 def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
@@ -231,37 +235,54 @@ def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
 def _locate(key: str) -> tuple[str | None, str]:
     section, dot, name = key.partition(".")
     if dot:
-        if name not in _SECTIONS.get(section, []):
-            known = [f"{s}.{k}" for s, keys in _SECTIONS.items() for k in keys]
+        if name not in SECTIONS.get(section, {}):
+            known = [f"{s}.{k}" for s, keys in SECTIONS.items() for k in keys]
             raise UserError(f"unknown key --{key}.{nearest(key, known)}")
         return section, name
-    if key in _TOP and key not in _SECTIONS:
+    if key in _TOP and key not in SECTIONS:
         return None, key
-    homes = [section for section, keys in _SECTIONS.items() if key in keys]
+    homes = [section for section, keys in SECTIONS.items() if key in keys]
     if len(homes) == 1:
         return homes[0], key
     if homes:
         raise UserError(f"--{key} is ambiguous: write {' or '.join(f'--{home}.{key}' for home in homes)}.")
-    known = [name for keys in _SECTIONS.values() for name in keys] + _TOP
+    known = [name for keys in SECTIONS.values() for name in keys] + _TOP
     raise UserError(f"unknown key --{key}.{nearest(key, known)}")
+
+
+def _checked(key: Key, value: Any, where: str) -> Any:
+    """The value that a recipe gives a key, in the key's type.
+
+    Raises:
+        UserError: if it is of another type, or none of the key's choices.
+    """
+    if isinstance(value, str) and key.kind.startswith("list["):  # on the command line: --labels World,Sports
+        value = [part.strip() for part in value.split(",")]
+    if value is False and "no" in key.choices:  # in YAML, no means false
+        value = "no"
+    fault = "" if key.name in _CHECKED_APART else key.fault(value)
+    if fault:
+        raise UserError(f"{where} {fault}")
+    return value
+
+
+# These say more than their type does.
+_CHECKED_APART = ("output_dir", "masked_training", "backbone", *SECTIONS)
 
 
 def _build(content: dict[str, Any], where: str) -> Recipe:
     _check_keys(content, _TOP, where)
-    for section, known in _SECTIONS.items():
-        _check_keys(content[section], known, f"{where}, section {section!r}")
+    for section, keys in SECTIONS.items():
+        _read_section(content[section], keys, f"{where}, section {section!r}", f"{where}: {section}.")
+    for name in content:
+        content[name] = _checked(TOP_KEYS[name], content[name], f"{where}: {name}")
     model, data = content["model"], content["data"]
-    for key in ("decontaminate", "labels"):  # on the command line: --labels World,Sports
-        if isinstance(data.get(key), str):
-            data[key] = [part.strip() for part in data[key].split(",")]
     data["decontaminate"] = data.get("decontaminate") or []
     if data.get("labels"):
-        data["labels"] = [str(name) for name in data["labels"]] if isinstance(data["labels"], list) else data["labels"]
-    for section, cls in (("model", ModelSection), ("data", DataSection)):
-        _check_types(content[section], cls, where)
+        data["labels"] = [str(name) for name in data["labels"]]
     _check_backbone(model.get("backbone", ModelSection.backbone), where)
     seed = content.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+    if not 0 <= seed < 2**32:
         raise UserError(f"{where}: seed is a whole number from 0 to 2**32 - 1, not {seed!r}.")
     masked = content.get("masked_training", 0.0)
     if isinstance(masked, bool) or not isinstance(masked, (int, float)) or not 0 <= masked <= 1:
@@ -276,7 +297,8 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
         early_stopping_patience=content.get("early_stopping_patience"),
         masked_training=masked,
         model=ModelSection(
-            **{k: v for k, v in model.items() if k in _MODEL}, config={k: v for k, v in model.items() if k in _CONFIG}
+            **{key: value for key, value in model.items() if key not in MODEL_ARGUMENTS},
+            config={key: value for key, value in model.items() if key in MODEL_ARGUMENTS},
         ),
         data=DataSection(**data),
         training=content["training"],
@@ -293,50 +315,29 @@ def _build_explainer(content: dict[str, Any], where: str) -> ExplainerSection | 
     section = content["explainer"]
     if not section:
         return None
-    for name, known in _EXPLAINER_SECTIONS.items():
+    for name, known in EXPLAINER_KEYS.items():
         _check_keys(content[name], known, f"{where}, section {name!r} of an explainer's recipe")
-    _check_types(section, ExplainerSection, where)
     explainer = ExplainerSection(**section | {"tasks": []})
     for number, task in enumerate(section.get("tasks") or []):
         place = f"{where}, task {number} of the explainer"
         if not isinstance(task, dict):
             raise UserError(f"{place}: a task is a mapping.")
-        _check_keys(task, [f.name for f in fields(TaskSection)], place)
-        _check_types(task, TaskSection, place)
+        _read_section(task, TASK_KEYS, place, f"{place}: ")
         for key in ("classifier", "train", "validation"):
             if not task.get(key):
                 raise UserError(f"{place}: {key} is missing.")
         explainer.tasks.append(TaskSection(**task))
     if (explainer.learns_from == "rationales") != bool(explainer.tasks):
         raise UserError(f"{where}: an explainer that learns from rationales has tasks, and no other one has.")
-    if explainer.reads not in HEAD_INPUTS:
-        raise UserError(f"{where}: explainer.reads={explainer.reads!r}: use one of {', '.join(HEAD_INPUTS)}.")
     if not content["data"].get("test"):
         raise UserError(f"{where}: data.test is missing: a head is graded before it is kept.")
     return explainer
 
 
-# How a section writes a field's type -> what YAML must give, and how to ask for it.
-_KINDS: dict[str, tuple[Any, str]] = {
-    "str": (str, "a word"),
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a number"),
-    "list[str]": (list, "a list"),
-    str(list[TaskSection]): (list, "a list"),
-}
-
-
-def _check_types(values: dict[str, Any], section: type, where: str) -> None:
-    for entry in fields(section):
-        kind, _, optional = (entry.type.__name__ if entry.type in (str, int, float) else str(entry.type)).partition(
-            " | "
-        )
-        value = values.get(entry.name)
-        if entry.name not in values or (value is None and optional) or kind not in _KINDS:
-            continue
-        accepted, wanted = _KINDS[kind]
-        if not isinstance(value, accepted) or isinstance(value, bool):
-            raise UserError(f"{where}: {entry.name} is {wanted}, not {value!r}.")
+def _read_section(values: dict[str, Any], keys: dict[str, Key], where: str, prefix: str) -> None:
+    _check_keys(values, list(keys), where)
+    for name, value in values.items():
+        values[name] = _checked(keys[name], value, f"{prefix}{name}")
 
 
 def _check_backbone(backbone: Any, where: str) -> None:

@@ -14,6 +14,7 @@ from .recipes import DataSection
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 
 CURVE_FILE = "curve.png"
@@ -21,23 +22,36 @@ PAGE_FILE = "explanations.html"
 
 
 def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
-    """Training loss and validation accuracy against steps, from the Trainer's log history, as a PNG."""
-    losses = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
-    accuracies = [(entry["step"], entry["eval_accuracy"]) for entry in history if "eval_accuracy" in entry]
+    """Training loss and validation accuracy against steps, from the Trainer's log history, as a PNG.
+
+    Of two figures at a step the first one counts: the second is that of the best model, which is graded again in the
+    end, whatever step it comes from.
+    """
+    losses, accuracies = _points(history, "loss"), _points(history, "eval_accuracy")
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axes, points, title, colour in (
         (left, losses, "training loss", "#b4552d"),
         (right, accuracies, "validation accuracy", "#1f6f8b"),
     ):
-        axes.plot(*zip(*points) if points else ([], []), color=colour, marker="o", markersize=3, linewidth=1.6)
+        axes.plot(list(points), list(points.values()), color=colour, marker="o", markersize=3, linewidth=1.6)
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_xlabel("step")
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=0, right=max([*losses, *accuracies, 1]) * 1.03)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    right.set_ylim(top=1)
+    lowest = min(accuracies.values(), default=0.0)
+    right.set_ylim(lowest - 0.1 * (1 - lowest) - 0.005, 1.005)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _points(history: list[dict[str, Any]], name: str) -> dict[int, float]:
+    points: dict[int, float] = {}
+    for entry in history:
+        if name in entry:
+            points.setdefault(entry["step"], entry[name])
+    return points
 
 
 def choose_examples(labels: np.ndarray, predictions: np.ndarray, count: int, seed: int) -> list[int]:

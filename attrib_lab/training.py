@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,19 @@ from transformers import (
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 from modeling_attrib.pipeline_attrib import token_limit
 
+from . import attention_only  # noqa: F401  (its registration is what makes such a backbone known)
 from .backbones import resolve_backbone
 from .devices import Device, find_device, fit_to_device, started_processes
 from .errors import UserError, first_line, nearest
 from .evaluation.plausibility import compare_methods, has_evidence
 from .masked_training import MaskedTrainer, MaskingCollator
 from .output_folder import CHECKPOINTS, claim_folder, note_finished, note_running
+from .recipe_keys import TRAINING_DEFAULTS
 from .recipes import Recipe
 from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
 from .row_trainer import LABEL_NAMES, ROW, RowTrainer, paired_labels
 from .sources import Splits, load_splits
+from .training_progress import describe_data, show_progress
 
 
 def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -72,6 +74,7 @@ def train(recipe: Recipe, overwrite: bool = False) -> Path:
     checkpoint = claim_folder(recipe, overwrite)
     set_seed(recipe.seed)
     splits = load_splits(recipe.data, recipe.seed)
+    print(describe_data(splits))
     source = resolve_backbone(recipe.model.tokenizer)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -155,18 +158,7 @@ def _name_special_tokens(model: AttribForSequenceClassification, tokenizer: PreT
 
 
 def _training_arguments(recipe: Recipe, folder: Path, device: Device) -> TrainingArguments:
-    settings: dict[str, Any] = {
-        "eval_strategy": "epoch",
-        "save_strategy": "epoch",
-        "save_total_limit": 2,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": "accuracy",
-        "logging_steps": 25,
-        "report_to": "none",
-        "train_sampling_strategy": "group_by_length",
-    } | recipe.training
-    settings, precision = fit_to_device(settings, device)
-    _check_types(settings)
+    settings, precision = fit_to_device(TRAINING_DEFAULTS | recipe.training, device)
     try:
         arguments = TrainingArguments(
             output_dir=str(folder / CHECKPOINTS), seed=recipe.seed, label_names=LABEL_NAMES, **settings
@@ -176,18 +168,6 @@ def _training_arguments(recipe: Recipe, folder: Path, device: Device) -> Trainin
     if arguments.process_index == 0:
         print(precision)
     return arguments
-
-
-def _check_types(settings: dict[str, Any]) -> None:
-    """TrainingArguments takes any type and fails much later, deep inside; this says at once which key is wrong."""
-    defaults = {f.name: f.default for f in fields(TrainingArguments)}
-    for name, value in settings.items():
-        default = defaults[name]
-        wants_flag, wants_number = isinstance(default, bool), isinstance(default, (int, float))
-        if wants_flag and not isinstance(value, bool):
-            raise UserError(f"training.{name} is true or false, not {value!r}.")
-        if wants_number and not wants_flag and not (isinstance(value, (int, float)) and not isinstance(value, bool)):
-            raise UserError(f"training.{name} is a number, not {value!r}.")
 
 
 def _tokenize(rows: Dataset, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -226,8 +206,9 @@ def _trainer(
         "callbacks": callbacks,
     }
     if recipe.masked_training:
-        return MaskedTrainer(masking=MaskingCollator(tokenizer, recipe.masked_training, recipe.seed), **settings)
-    return RowTrainer(**settings)
+        masking = MaskingCollator(tokenizer, recipe.masked_training, recipe.seed)
+        return show_progress(MaskedTrainer(masking=masking, **settings))
+    return show_progress(RowTrainer(**settings))
 
 
 def _scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
@@ -292,7 +273,7 @@ def _report(
     split = "test" if "test" in metrics else "validation"
     scores = metrics[split]
     print(
-        f"\n{split}: accuracy {scores['accuracy']:.4f}, macro precision {scores['macro_precision']:.4f}, "
+        f"{split}: accuracy {scores['accuracy']:.4f}, macro precision {scores['macro_precision']:.4f}, "
         f"recall {scores['macro_recall']:.4f}, F1 {scores['macro_f1']:.4f} ({len(rows)} rows)"
     )
     if "evidence_average_precision" in metrics:

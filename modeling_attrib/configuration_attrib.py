@@ -17,8 +17,8 @@ class AttribConfig(PretrainedConfig):
     Args:
         backbone_config: configuration of the encoder: any `PretrainedConfig` that `AutoModel` knows, or its
             dictionary (with `model_type`).
-        pooling: how token states become one text vector: `"mean"` over real tokens, `"cls"` (first real
-            token) or `"last"` (last real token, for decoders).
+        pooling: how token states become one text vector: `"mean"`, `"cls"` or `"last"`. Over the real tokens, from
+            the first or from the last of them, for decoders.
         classifier_dropout: dropout on the text vector while training.
         attribution_method: default method of `forward`; see `list_attribution_methods()`.
         attribution_options: options of that method, e.g. `{"orientation": "query"}` for
@@ -27,16 +27,16 @@ class AttribConfig(PretrainedConfig):
             learned from human rationales) or `"labels"` (one for each label, learned from a slower method).
         attribution_head_reads: what that head reads of each token: `"attention"`, its attention pattern in every layer
             (Mihaila 2026), or `"states"`, what enters every layer there.
-        feature_adjustment: `"none"`: the head reads the pooled states. `"attribution"`: the head reads Song's
-            adjusted features, LayerNorm(sum_i softmax(alpha / temperature)_i H_i), where alpha is the
-            attention attribution of eq. 3 (Song 2026, eq. 3-5).
-        feature_adjustment_temperature: temperature of that softmax; > 0.
+        feature_adjustment: what the head reads: `"none"`, the pooled states, or `"attribution"`, adjusted features.
+            These are Song's, LayerNorm(sum_i softmax(alpha / temperature)_i H_i), where alpha is the attention
+            attribution of eq. 3 (Song 2026, eq. 3-5).
+        feature_adjustment_temperature: temperature of that softmax over the tokens; > 0.
         feature_adjustment_layers: layers whose attention and gradients make alpha: `"last"`, `"all"` or a
             list of layer indices.
         feature_adjustment_differentiable: train through alpha as well (a double backward; needs an attention
             kernel that has one: `attn_implementation="eager"`).
         contrastive_weight: weight of the supervised contrastive loss on the text vectors; 0 switches it off.
-        contrastive_temperature: its temperature; > 0.
+        contrastive_temperature: temperature of the contrastive loss; > 0.
         kwargs: the usual `PretrainedConfig` arguments (`id2label`, `label2id`, `num_labels`, `problem_type` ...).
 
     Raises:

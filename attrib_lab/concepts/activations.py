@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
@@ -14,6 +13,8 @@ from modeling_attrib.attribution_methods import Inputs
 from modeling_attrib.backbone_parts import find_parts
 from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.taps import Taps, check_states
+
+from ..progress import Progress
 
 
 BATCH_SIZE = 32
@@ -89,7 +90,7 @@ class LayerReader:
         """Places in `texts`, inputs, and a mask (batch, tokens) that is True at the texts' own tokens."""
         limit = token_limit(self.model, self.tokenizer)
         order = np.argsort([len(text) for text in texts], kind="stable")
-        with tqdm(total=len(texts), desc=description, leave=False) as bar:
+        with Progress(len(texts), description, "texts") as progress:
             for start in range(0, len(texts), BATCH_SIZE):
                 places = order[start : start + BATCH_SIZE]
                 encoded = self.tokenizer(
@@ -102,7 +103,7 @@ class LayerReader:
                 ).to(self.model.device)
                 words = encoded["attention_mask"].bool() & ~encoded["special_tokens_mask"].bool()
                 yield places, {k: v for k, v in encoded.items() if k in self.model.backbone_arguments}, words
-                bar.update(len(places))
+                progress.advance(len(places))
 
 
 def concept_scores(attention: torch.Tensor, derivatives: torch.Tensor, words: torch.Tensor) -> torch.Tensor:

@@ -129,18 +129,20 @@ def analyse_concepts(
     own = {sentence for sentences in concepts.values() for sentence in sentences}
     pool = [sentence for sentence in random_sentences if sentence not in own]
     _check_sizes(concepts, len(pool))
-    states = reader.activations(pool, "random sentences")
+    states = reader.activations(pool, "reading random sentences")
     by_size: dict[int, ConceptVectors] = {}
     fitted: dict[str, ConceptVectors] = {}
     for name, sentences in concepts.items():
         size = len(sentences)
         if size not in by_size:
             draws = np.random.default_rng([seed, size])
-            by_size[size] = random_vectors(states, size, vectors, draws, "random concepts")
+            by_size[size] = random_vectors(states, size, vectors, draws, "fitting random concepts")
         draws = np.random.default_rng([seed, size, zlib.crc32(name.encode())])
-        fitted[name] = concept_vectors(reader.activations(sentences, name), states, vectors, draws, name)
+        fitted[name] = concept_vectors(
+            reader.activations(sentences, f"reading {name}"), states, vectors, draws, f"fitting {name}"
+        )
     every = [found.vectors for found in (*fitted.values(), *by_size.values())]
-    parts = np.split(reader.scores(texts, np.concatenate(every), "texts"), len(every), axis=2)
+    parts = np.split(reader.scores(texts, np.concatenate(every), "asking about the texts"), len(every), axis=2)
     own_scores = dict(zip(fitted, parts))
     random_scores = dict(zip(by_size, parts[len(fitted) :]))
     labels = list(reader.model.config.id2label.values())

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from tqdm import tqdm
+
+from ..progress import track
 
 
 TRAINED_SHARE = 0.5
@@ -68,7 +69,7 @@ def _fit(
     pairs: list[tuple[list[np.ndarray], list[np.ndarray]]], generator: np.random.Generator, description: str
 ) -> ConceptVectors:
     vectors, accuracies = [], []
-    for inside, outside in tqdm(pairs, desc=description, leave=False):
+    for inside, outside in track(pairs, description, "vectors"):
         # By sentences: tokens of one sentence are too much alike to judge each other.
         halves = []
         for side in (inside, outside):

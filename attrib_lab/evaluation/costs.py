@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from tqdm import tqdm
-
+from ..progress import Progress
 from .classifiers import Classifier
 from .explainers import Explainer, explain_batch
 from .probing import Logits
@@ -71,7 +70,7 @@ def measure_costs(
             forward_seconds.append(statistics.median(_seconds(forward) for _ in range(3)))
             for explainer in group:
                 seconds[explainer.name].append(_seconds(lambda one=explainer: explain(one, len(own))))
-                bar.update()
+                progress.advance()
         return {
             name: Cost(
                 passes=statistics.median(one / unit for one, unit in zip(measured, forward_seconds)),
@@ -88,7 +87,7 @@ def measure_costs(
     first = {explainer.name: _seconds_if_true(lambda one=explainer: explain(one, 1)) for explainer in explainers}
     quick = [e for e in explainers if first[e.name] is not None and first[e.name] * len(own) < SLOW]
     slow = [e for e in explainers if first[e.name] is not None and e not in quick]
-    with tqdm(total=ROUNDS * len(quick) + len(slow), desc="timing", unit="call", leave=False) as bar:
+    with Progress(ROUNDS * len(quick) + len(slow), "timing", "calls") as progress:
         yield {name: None for name, seconds in first.items() if seconds is None} | time_in_turn(quick, ROUNDS)
         for explainer in slow:
             yield time_in_turn([explainer], 1)

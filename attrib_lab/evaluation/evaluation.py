@@ -1,72 +1,37 @@
 """The evaluation of a model's explanations over a data set: explain, measure, compare; a killed run goes on."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import UserError
+from ..progress import Progress, say, track
 from .classifiers import Classifier, load_classifier
 from .costs import measure_costs
 from .evaluation_report import write_report
-from .explainers import Explainer, explain_batch, select_explainers
+from .explainers import Explainer, Explanation, explain_batch, select_explainers
 from .fingerprints import settings_of
 from .journal import Journal, check_settings, write_whole
-from .metrics import METRICS, Metric, get_metric
+from .metrics import Metric, select_metrics
+from .options import EvaluationOptions
 from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_logits
 from .removal import Removal
 from .results import Values, summarise
-from .samples import Columns, load_sample
+from .samples import load_sample
 from .texts import EncodedText, encode_text, mean_rationale_share
 
 
-DEFAULT_METRICS = ("auac", "comprehensiveness", "sufficiency", "aopc")
 STATE, COSTS_FILE = "state", "cost.json"
 # Tokens of the texts in one batch; about a minute of work on one core, which is what a kill may cost. A text that is
 # measured becomes some thirty variants a method, an explained one a forward and a backward pass or two.
 EXPLAINED_AT_ONCE, MEASURED_AT_ONCE = 1024, 256
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What is measured, on which texts and how.
-
-    Attributes:
-        methods: names separated by commas; see `select_explainers`.
-        metrics: names separated by commas; by default faithfulness, and plausibility where there is a rationale.
-        limit: how many texts are drawn at random; all if None.
-        removal, unit: what stands for removed tokens, and what is removed together; see `Removal`.
-        batch_size: most texts that are explained, or measured, at once.
-        budget: of LIME, KernelSHAP and integrated gradients; see `select_explainers`.
-        special_tokens: whether [CLS] and [SEP] take part in AUAC and AU-MSE, as published.
-    """
-
-    methods: str = "cheap"
-    metrics: str | None = None
-    columns: Columns = field(default_factory=Columns)
-    split: str = "test"
-    limit: int | None = None
-    max_length: int | None = None
-    removal: str = "mask"
-    unit: str = "token"
-    seed: int = 0
-    batch_size: int = 32
-    budget: int | None = None
-    special_tokens: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("limit", "batch_size", "budget"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value}: it must be 1 at least.")
-        if self.seed < 0:
-            raise UserError(f"--seed {self.seed}: it must not be negative.")
 
 
 def evaluate_model(model_dir: Path, source: str, output: Path, options: EvaluationOptions) -> dict[str, Any]:
@@ -122,24 +87,6 @@ def evaluate_model(model_dir: Path, source: str, output: Path, options: Evaluati
     return results
 
 
-def select_metrics(names: str | None, rationale: str | None = None) -> list[Metric]:
-    """The metrics of a comma-separated list, or the usual ones.
-
-    Raises:
-        UserError: for an unknown metric, none at all, or one that needs a rationale where there is none.
-    """
-    if names is None:
-        chosen = [get_metric(name) for name in DEFAULT_METRICS]
-        return chosen + [metric for metric in METRICS.values() if rationale is not None and metric.needs == "rationale"]
-    chosen = [get_metric(name) for name in dict.fromkeys(filter(None, (name.strip() for name in names.split(","))))]
-    if not chosen:
-        raise UserError("--metrics names no metric.")
-    for metric in chosen:
-        if metric.needs == "rationale" and rationale is None:
-            raise UserError(f"the metric {metric.name} needs --rationale: the column with what people marked.")
-    return chosen
-
-
 def batches_of(texts: Sequence[EncodedText], batch_size: int, tokens: int) -> list[list[int]]:
     """Places of texts that are read together, the longest first, so that what does not fit shows at once.
 
@@ -176,6 +123,7 @@ class _Run:
         self.removals, self.seed = removals, options.seed
         self.max_length = options.max_length or classifier.token_limit
         self.batch_size = options.batch_size
+        self._shown: set[tuple[str, ...]] = set()
         self.batches = batches_of(texts, self.batch_size, EXPLAINED_AT_ONCE)
         self.logits = classifier_logits(classifier.model, classifier.tokenizer)
         self.targets = self._predict()
@@ -190,7 +138,7 @@ class _Run:
 
     def _predict(self) -> list[int]:
         predicted = [0] * len(self.texts)
-        for batch in tqdm(self.batches, desc="predicting", unit="batch", leave=False):
+        for batch in track(self.batches, "predicting", "batches"):
             logits = self.logits([self.texts[place].variant for place in batch])
             for place, label in zip(batch, logits.argmax(axis=1)):
                 predicted[place] = int(label)
@@ -220,17 +168,17 @@ class _Run:
             again = batches_of([self.texts[place] for place in wrong], self.batch_size, EXPLAINED_AT_ONCE)
             portions += [([wrong[number] for number in batch], self.gold) for batch in again]
         tokens = sum(len(self.texts[place].ids) for places, _ in portions for place in places)
-        with self._bar("explaining", len(self.explainers) * tokens) as bar:
+        with Progress(len(self.explainers) * tokens, "explaining", "tokens") as progress:
             for places, targets in portions:
                 for explainer in self.explainers:
                     if (explainer.name, self.texts[places[0]].key, targets[places[0]]) not in done:
                         attributions.append(list(self._explain(explainer, places, targets)))
-                    bar.update(sum(len(self.texts[place].ids) for place in places))
+                    progress.advance(sum(len(self.texts[place].ids) for place in places))
 
     def _explain(self, explainer: Explainer, places: list[int], labels: list[int]) -> Iterator[dict[str, Any]]:
         own = [place for place in places if not all(self.texts[place].special)]
         texts, targets = [self.texts[place] for place in own], [labels[place] for place in own]
-        found = explain_batch(explainer, self.classifier, texts, targets, self.seed) if own else []
+        found = self._explain_batch(explainer, texts, targets) if own else ()
         explanations = dict(zip(own, found))
         for place in places:
             entry = {"key": self.texts[place].key, "method": explainer.name, "target": labels[place]}
@@ -251,7 +199,7 @@ class _Run:
         }
         done = {(entry["method"], entry["metric"], entry["key"]) for entry in measurements.entries}
         probe = Probe(self.logits)
-        with self._bar("measuring", sum(len(text.ids) for text in self.texts)) as bar:
+        with Progress(sum(len(text.ids) for text in self.texts), "measuring", "tokens") as progress:
             for places in batches_of(self.texts, self.batch_size, MEASURED_AT_ONCE):
                 # Measurements of one text stand together: they share many of their questions.
                 asked = [
@@ -263,9 +211,9 @@ class _Run:
                     and (explainer.name, metric.name, self.texts[place].key) not in done
                 ]
                 if asked:
-                    found = probe.run([self._measurement(*one, scores) for one in asked], progress=False)
+                    found = probe.run([self._measurement(*one, scores) for one in asked])
                     measurements.append([_entry(*one[:3], outcome) for one, outcome in zip(asked, found)])
-                bar.update(sum(len(self.texts[place].ids) for place in places))
+                progress.advance(sum(len(self.texts[place].ids) for place in places))
 
     def _explained(self, metric: Metric, place: int) -> int:
         return (self.gold if metric.explains_gold else self.targets)[place]
@@ -283,14 +231,21 @@ class _Run:
     ) -> list[tuple[EncodedText, np.ndarray]]:
         """Other texts explained, for metrics that edit the text; see `stability`."""
         texts = [encode_text(one, self.classifier.tokenizer, max_length=self.max_length) for one in sources]
-        found = explain_batch(explainer, self.classifier, texts, [label] * len(texts), self.seed)
+        found = list(self._explain_batch(explainer, texts, [label] * len(texts)))
         if any(explanation.scores is None for explanation in found):
             raise NotMeasurable("an edited text is not explained")
         return [(text, np.array(explanation.scores)) for text, explanation in zip(texts, found)]
 
-    @staticmethod
-    def _bar(what: str, tokens: int) -> tqdm:
-        return tqdm(total=tokens, desc=what, unit="token", unit_scale=True)
+    def _explain_batch(
+        self, explainer: Explainer, texts: list[EncodedText], labels: list[int]
+    ) -> Iterator[Explanation]:
+        """What a method says of some texts; where a plug-in's own code fails is shown as it happens, place by place."""
+        for text, explanation in zip(texts, explain_batch(explainer, self.classifier, texts, labels, self.seed)):
+            place = explainer.name, *(line for line in explanation.frames.splitlines() if line.startswith("  File"))
+            if explanation.frames and place not in self._shown:
+                self._shown.add(place)
+                say(f"{explainer.name} fails on the text {text.key}, here:\n{explanation.frames}", sys.stderr)
+            yield explanation
 
 
 def _entry(text: EncodedText, explainer: Explainer, metric: Metric, outcome: Any) -> dict[str, Any]:

@@ -63,12 +63,12 @@ def measure_ids(
         rows.append(np.array(row_scores[place], dtype=np.float64))
     probe = Probe(classifier_logits(model, tokenizer))
     if targets is None:
-        targets = [int(found.value) for found in probe.run([_prediction(text) for text in texts], progress=False)]
+        targets = [int(found.value) for found in probe.run([_prediction(text) for text in texts])]
     taken = Removal.of(tokenizer, metric.removal or removal)
     measurements = [
         metric.measure(text, row, target, taken, **options) for text, row, target in zip(texts, rows, targets)
     ]
-    return summarise(name, probe.run(measurements, progress=False))
+    return summarise(name, probe.run(measurements))
 
 
 def measure_masks(
@@ -97,7 +97,7 @@ def measure_masks(
     measurements = [
         METRICS[name].measure(text, np.array(row), 0, tokens, **options) for text, row in zip(texts, scores)
     ]
-    return summarise(name, Probe(_nothing_to_ask).run(measurements, progress=False))
+    return summarise(name, Probe(_nothing_to_ask).run(measurements))
 
 
 def measure_pairs(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> Summary:

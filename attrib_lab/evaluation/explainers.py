@@ -20,6 +20,7 @@ from modeling_attrib import list_attribution_methods
 from modeling_attrib.attribution_methods import get_attribution_method
 
 from ..errors import UserError, first_line, nearest
+from ..tracebacks import user_frames
 from . import captum_peers
 from .classifiers import Batch, Classifier
 from .texts import EncodedText
@@ -40,20 +41,27 @@ class Explainer:
         explain: (classifier, batch, texts) -> scores (batch, tokens), a tensor or array; what stands at special
             tokens and padding is the method's business.
         fingerprint: of the code of a plug-in, whose results do not outlive a change of it; else empty.
+        file: of the module of a plug-in; else empty.
     """
 
     name: str
     source: str
     explain: Explain
     fingerprint: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Scores of one text's tokens, (tokens,), or the reason why there are none."""
+    """Scores of one text's tokens, (tokens,), or the reason why there are none.
+
+    Attributes:
+        frames: where in a plug-in's own code it failed, as Python prints it; empty if it did not.
+    """
 
     scores: tuple[float, ...] | None
     reason: str | None = None
+    frames: str = ""
 
 
 # Names -> explainers ------------------------------------------------------------------------------------------------
@@ -153,18 +161,19 @@ def _plug_in(name: str) -> Explainer:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever the user's module does on import
         why = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
-        raise UserError(f"plug-in {name!r}: {module_name} cannot be imported: {why}") from None
+        frames = user_frames(error)
+        raise UserError(f"plug-in {name!r}: {module_name} cannot be imported: {why}", frames) from None
     function = getattr(module, attribute, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UserError(f"plug-in {name!r}: {module_name} has no function {attribute!r}.{nearest(attribute, known)}")
-    file = getattr(module, "__file__", None)
+    file = getattr(module, "__file__", None) or ""
     fingerprint = sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
 
     def explain(classifier: Classifier, batch: Batch, texts: Sequence[EncodedText]) -> Any:
         return function(classifier.model, {key: value.clone() for key, value in batch.items()})
 
-    return Explainer(name, f"plug-in {module_name}", explain, fingerprint)
+    return Explainer(name, f"plug-in {module_name}", explain, fingerprint, file)
 
 
 # Explaining a batch -------------------------------------------------------------------------------------------------
@@ -183,7 +192,8 @@ def explain_batch(
             return _explain_together(explainer, classifier, texts, targets)
     except (Exception, SystemExit) as error:  # a method, above all a plug-in, may raise anything
         if len(texts) == 1:
-            return [Explanation(None, f"raised {type(error).__name__}: {_shortened(first_line(error))}")]
+            reason = f"raised {type(error).__name__}: {_shortened(first_line(error))}"
+            return [Explanation(None, reason, user_frames(error, explainer.file))]
     return [explain_batch(explainer, classifier, [text], [target], seed)[0] for text, target in zip(texts, targets)]
 
 

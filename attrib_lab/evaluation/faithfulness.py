@@ -15,13 +15,12 @@ import numpy as np
 from scipy.integrate import trapezoid
 from scipy.special import log_softmax, softmax
 
+from .metrics import FLIPPED, TOP
 from .probing import Measured, Measurement
 from .removal import Removal, counts_at, rank_units
 from .texts import EncodedText
 
 
-FLIPPED = tuple(np.linspace(0.0, 1.0, 11).tolist())  # Ali et al. 2022
-TOP = (0.01, 0.05, 0.1, 0.2, 0.5)  # DeYoung et al. 2020
 TOP_20 = 0.2
 
 

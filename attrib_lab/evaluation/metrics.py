@@ -2,23 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ..errors import UserError, nearest
-from .conservation import conservation_error
-from .faithfulness import FLIPPED, TOP, aopc, au_mse, auac, comprehensiveness, log_odds, sufficiency
-from .normalized_aopc import normalized_aopc
-from .plausibility import auprc, iou_f1, token_f1
-from .probing import Measurement
-from .soft_faithfulness import soft_comprehensiveness, soft_sufficiency
-from .stability import stability
+from .options import DEFAULT_METRICS
+
+
+if TYPE_CHECKING:
+    from .probing import Measurement
+
+
+FLIPPED = tuple(step * 0.1 for step in range(11))  # Ali et al. 2022
+TOP = (0.01, 0.05, 0.1, 0.2, 0.5)  # DeYoung et al. 2020
 
 
 @dataclass(frozen=True)
 class Metric:
-    """An entry of the registry.
+    """An entry of the registry, which names its measurement: who only reads the registry loads no model's libraries.
 
     Attributes:
-        measure: `(text, scores, target, removal, **options)` -> a measurement for `Probe.run`.
+        module: of this package, in which a function of the metric's name measures one text.
         higher_is_better: the direction of better explanations.
         paper: where it is defined.
         cost: questions to the model per text, as a reader wants to know it beforehand.
@@ -30,7 +34,7 @@ class Metric:
     """
 
     name: str
-    measure: Callable[..., Measurement]
+    module: str
     higher_is_better: bool
     paper: str
     cost: str
@@ -39,27 +43,33 @@ class Metric:
     fractions: tuple[float, ...] = ()
     explains_gold: bool = False
 
+    @property
+    def measure(self) -> "Callable[..., Measurement]":
+        """`(text, scores, target, removal, **options)` -> a measurement for `Probe.run`."""
+        return getattr(import_module(f".{self.module}", __package__), self.name)
+
 
 _ALI, _ERASER = "Ali et al. 2022, section 5", "DeYoung et al. 2020, section 4"
 _SOFT, _EDIN = "Zhao & Aletras 2023, mean rate fixed", "Edin et al. 2024"
+_SAMEK = "Samek et al. 2017, eq. 12"
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("auac", auac, True, _ALI, "11", removal="unk", fractions=FLIPPED, explains_gold=True),
-        Metric("au_mse", au_mse, False, _ALI, "11", removal="unk", fractions=FLIPPED, explains_gold=True),
-        Metric("comprehensiveness", comprehensiveness, True, _ERASER, "6", fractions=TOP),
-        Metric("sufficiency", sufficiency, False, _ERASER, "6", fractions=TOP),
-        Metric("aopc", aopc, True, "Samek et al. 2017, eq. 12", "11", removal="delete", fractions=FLIPPED[1:]),
-        Metric("log_odds", log_odds, False, "Shrikumar et al. 2017, section 4", "2"),
-        Metric("normalized_aopc", normalized_aopc, True, _EDIN, "tokens + 5 tokens² shared by all methods"),
-        Metric("soft_comprehensiveness", soft_comprehensiveness, True, _SOFT, "9"),
-        Metric("soft_sufficiency", soft_sufficiency, False, _SOFT, "9"),
-        Metric("auprc", auprc, True, _ERASER, "0", needs="rationale"),
-        Metric("token_f1", token_f1, True, _ERASER, "0", needs="rationale"),
-        Metric("iou_f1", iou_f1, True, _ERASER, "0", needs="rationale"),
-        Metric("conservation_error", conservation_error, False, "Ali et al. 2022, section 5", "1"),
-        Metric("stability", stability, False, "this project", "up to 5 explanations", needs="explainer"),
+        Metric("auac", "faithfulness", True, _ALI, "11", removal="unk", fractions=FLIPPED, explains_gold=True),
+        Metric("au_mse", "faithfulness", False, _ALI, "11", removal="unk", fractions=FLIPPED, explains_gold=True),
+        Metric("comprehensiveness", "faithfulness", True, _ERASER, "6", fractions=TOP),
+        Metric("sufficiency", "faithfulness", False, _ERASER, "6", fractions=TOP),
+        Metric("aopc", "faithfulness", True, _SAMEK, "11", removal="delete", fractions=FLIPPED[1:]),
+        Metric("log_odds", "faithfulness", False, "Shrikumar et al. 2017, section 4", "2"),
+        Metric("normalized_aopc", "normalized_aopc", True, _EDIN, "tokens + 5 tokens² shared by all methods"),
+        Metric("soft_comprehensiveness", "soft_faithfulness", True, _SOFT, "9"),
+        Metric("soft_sufficiency", "soft_faithfulness", False, _SOFT, "9"),
+        Metric("auprc", "plausibility", True, _ERASER, "0", needs="rationale"),
+        Metric("token_f1", "plausibility", True, _ERASER, "0", needs="rationale"),
+        Metric("iou_f1", "plausibility", True, _ERASER, "0", needs="rationale"),
+        Metric("conservation_error", "conservation", False, "Ali et al. 2022, section 5", "1"),
+        Metric("stability", "stability", False, "this project", "up to 5 explanations", needs="explainer"),
     )
 }
 
@@ -73,3 +83,21 @@ def get_metric(name: str) -> Metric:
     if name not in METRICS:
         raise UserError(f"unknown metric {name!r}; there are: {', '.join(METRICS)}." + nearest(name, list(METRICS)))
     return METRICS[name]
+
+
+def select_metrics(names: str | None, rationale: str | None = None) -> list[Metric]:
+    """The metrics of a comma-separated list, or the usual ones.
+
+    Raises:
+        UserError: for an unknown metric, none at all, or one that needs a rationale where there is none.
+    """
+    if names is None:
+        chosen = [get_metric(name) for name in DEFAULT_METRICS]
+        return chosen + [metric for metric in METRICS.values() if rationale is not None and metric.needs == "rationale"]
+    chosen = [get_metric(name) for name in dict.fromkeys(filter(None, (name.strip() for name in names.split(","))))]
+    if not chosen:
+        raise UserError("--metrics names no metric.")
+    for metric in chosen:
+        if metric.needs == "rationale" and rationale is None:
+            raise UserError(f"the metric {metric.name} needs --rationale: the column with what people marked.")
+    return chosen

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve
-from tqdm import tqdm
 
 from modeling_attrib import AttribTextClassificationPipeline
 
+from ..progress import Progress
 from .probing import Measured, Measurement, NotMeasurable
 from .removal import Removal, Unit, unit_scores, units_of
 from .texts import EncodedText
@@ -151,12 +151,12 @@ def compare_methods(
     """
     names = pipe.model.config.id2label
     precisions: dict[str, list[float]] = {method: [] for method in methods}
-    for index, name in tqdm(names.items(), desc="grading explanations", leave=False):
-        texts = [row for row in rows if row[label] == index]
-        for method in methods if texts else []:
-            results = pipe([row[text] for row in texts], method=method, target=name, batch_size=16)
-            precisions[method] += [
-                evidence_average_precision(result["attributions"], row["evidence"])
-                for row, result in zip(texts, results)
-            ]
+    with Progress(len(rows) * len(methods), "grading explanations", "texts") as progress:
+        for index, name in names.items():
+            texts = [row for row in rows if row[label] == index]
+            for method in methods if texts else []:
+                results = pipe((row[text] for row in texts), method=method, target=name, batch_size=16)
+                for row, result in zip(texts, results):
+                    precisions[method].append(evidence_average_precision(result["attributions"], row["evidence"]))
+                    progress.advance()
     return {method: float(np.nanmean(values)) for method, values in precisions.items()}

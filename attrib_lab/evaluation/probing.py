@@ -5,14 +5,13 @@ measured; so a metric that asks once and one that searches look alike, and know 
 """
 
 import inspect
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import UserError
@@ -68,7 +67,7 @@ class Probe:
         self.batch_tokens = batch_tokens
         self.cached = cached
 
-    def run(self, measurements: Iterable[Measurement], progress: bool = True) -> list[Measured | NotMeasurable]:
+    def run(self, measurements: Iterable[Measurement]) -> list[Measured | NotMeasurable]:
         """Run measurements to their ends.
 
         Those of one text should stand together: what they ask is then answered together, and once. Nothing is kept
@@ -82,34 +81,30 @@ class Probe:
         answers: dict[Variant, np.ndarray] = {}
         arriving = enumerate(measurements)
         open_ones: list[tuple[int, Measurement, list[Variant]]] = []
-        total = len(measurements) if isinstance(measurements, Sequence) else None
-        with tqdm(total=total, desc="measuring", unit="measurement", disable=not progress) as bar:
-            while True:
-                asked = sum(len(variant.ids) for _, _, variants in open_ones for variant in variants)
-                while asked < _BATCHES_AHEAD * self.batch_tokens and (entry := next(arriving, None)):
-                    number, measurement = entry
-                    outcome = _advance(measurement, None)
-                    if isinstance(outcome, list):
-                        open_ones.append((number, measurement, outcome))
-                        asked += sum(len(variant.ids) for variant in outcome)
-                    else:
-                        results[number] = outcome
-                        bar.update()
-                if not open_ones:
-                    return [results[number] for number in range(len(results))]
-                self._answer(open_ones, answers)
-                still_open = []
-                for number, measurement, variants in open_ones:
-                    logits = np.stack([answers[variant] for variant in variants])
-                    outcome = _advance(measurement, logits)
-                    if isinstance(outcome, list):
-                        still_open.append((number, measurement, outcome))
-                    else:
-                        results[number] = outcome
-                        bar.update()
-                open_ones = still_open
-                for variant in list(answers)[: max(0, len(answers) - self.cached)]:
-                    del answers[variant]
+        while True:
+            asked = sum(len(variant.ids) for _, _, variants in open_ones for variant in variants)
+            while asked < _BATCHES_AHEAD * self.batch_tokens and (entry := next(arriving, None)):
+                number, measurement = entry
+                outcome = _advance(measurement, None)
+                if isinstance(outcome, list):
+                    open_ones.append((number, measurement, outcome))
+                    asked += sum(len(variant.ids) for variant in outcome)
+                else:
+                    results[number] = outcome
+            if not open_ones:
+                return [results[number] for number in range(len(results))]
+            self._answer(open_ones, answers)
+            still_open = []
+            for number, measurement, variants in open_ones:
+                logits = np.stack([answers[variant] for variant in variants])
+                outcome = _advance(measurement, logits)
+                if isinstance(outcome, list):
+                    still_open.append((number, measurement, outcome))
+                else:
+                    results[number] = outcome
+            open_ones = still_open
+            for variant in list(answers)[: max(0, len(answers) - self.cached)]:
+                del answers[variant]
 
     def _answer(self, open_ones: list[tuple[int, Measurement, list[Variant]]], answers: dict) -> None:
         """Add to `answers` what was asked and is not there yet."""

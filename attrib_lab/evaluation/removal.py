@@ -8,14 +8,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import UserError
+from .options import KINDS, UNITS
 from .probing import NotMeasurable, Variant
 from .texts import EncodedText
 
 
 Unit = tuple[int, ...]  # the positions of one token, or of the tokens of one word
-
-KINDS = ("mask", "unk", "delete")
-UNITS = ("token", "word")
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,8 @@ from ..errors import UserError
 from ..labels import class_names, encode_labels, read_labels
 from ..sources import complete_rows, load_rows, replace_column
 from .classifiers import Classifier
+from .options import Columns
 from .texts import EncodedText, encode_rows
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where a data set keeps what.
-
-    Attributes:
-        label: a column, "auto" for the column `label` if there is one, or "none".
-        labels: names of the data's labels in the order of the model's labels; by default the model's own names.
-    """
-
-    text: str = "text"
-    text_pair: str | None = None
-    label: str = "auto"
-    labels: tuple[str, ...] = ()
-    rationale: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import pytest
 
 from attrib_lab.errors import UserError
-from attrib_lab.recipes import RECIPE_FOLDER, load_recipe, parse_overrides
+from attrib_lab.recipes import DATA_SUFFIXES, RECIPE_FOLDER, load_recipe, parse_overrides
+from attrib_lab.tables import READERS
 
 
 MINIMAL = "data: {train: 'newswire:100'}\ntraining: {num_train_epochs: 1}\n"
@@ -97,3 +98,7 @@ def test_a_wrong_override_is_named(tmp_path, overrides, message):
 def test_values_are_yaml():
     assert parse_overrides(["--a", "1.5", "--b=true", "--c", "x y"]) == [("a", 1.5), ("b", True), ("c", "x y")]
     assert parse_overrides(["--lr", "5e-5"]) == [("lr", 5e-5)]
+
+
+def test_recipes_and_tables_know_the_same_files():
+    assert set(DATA_SUFFIXES) == set(READERS)

@@ -24,7 +24,7 @@ def p(logit):
 def measure(name, text, scores, target=1, kind=None, unit="token", **options):
     metric = get_metric(name)
     removal = Removal.of(TOKENIZER, kind or metric.removal or "mask", unit)
-    (result,) = PROBE.run([metric.measure(text, np.array(scores), target, removal, **options)], progress=False)
+    (result,) = PROBE.run([metric.measure(text, np.array(scores), target, removal, **options)])
     if isinstance(result, NotMeasurable):
         raise result
     return result
@@ -133,7 +133,7 @@ def test_au_mse_sums_the_squares_over_labels():
     sums = [3.25, 2.85, 1.95, 2.3, 0.4]
     curve = [(3.25 - sums[count]) ** 2 + (3.25**2 - sums[count] ** 2) ** 2 for count in COUNTS]
     measurement = get_metric("au_mse").measure(SHORT, np.array(SHORT_SCORES), 1, Removal.of(TOKENIZER, "unk"))
-    (result,) = Probe(logits).run([measurement], progress=False)
+    (result,) = Probe(logits).run([measurement])
     assert result.curve == pytest.approx(curve)
 
 

@@ -45,7 +45,7 @@ def test_brute_force_agrees(words):
         order = tuple((int(place) + 1,) for place in np.argsort(-scores[1:-1]))
         # Five tokens have at most ten sets of one size: a beam of ten is exact.
         measurement = normalized_aopc(text, scores, 1, MASK, beam_width=10)
-        (result,) = Probe(jumpy_logits).run([measurement], progress=False)
+        (result,) = Probe(jumpy_logits).run([measurement])
         assert result.value == pytest.approx((every[order] - lower) / (upper - lower), abs=1e-9)
 
 
@@ -56,7 +56,7 @@ def test_the_best_and_the_worst_order_of_a_linear_model():
     text = plain_text("c a d b")
     scores = np.array([0.0, -1, 3, -2, 1, 0])
     measurements = [normalized_aopc(text, sign * scores, 1, MASK, beam_width=1) for sign in (1, -1)]
-    best, worst = probe.run(measurements, progress=False)
+    best, worst = probe.run(measurements)
     assert best.value == pytest.approx(1)
     assert worst.value == pytest.approx(0)
 
@@ -67,7 +67,7 @@ def test_the_value_between_by_hand():
     probe = Probe(classifier_logits(LinearClassifier({"a": 2.0, "b": 1.0, "c": 0.0}), TOKENIZER))
     text = plain_text("a b c")
     # Order b, a, c: drops to s(2), s(0), s(0). Best: a, b, c: s(1), s(0), s(0). Worst: c, b, a: s(3), s(2), s(0).
-    (result,) = probe.run([normalized_aopc(text, np.array([0, 1.0, 2.0, 0.0, 0]), 1, MASK)], progress=False)
+    (result,) = probe.run([normalized_aopc(text, np.array([0, 1.0, 2.0, 0.0, 0]), 1, MASK)])
     value, lower, upper = (3 * s[3] - total for total in (s[2] + 2 * s[0], s[3] + s[2] + s[0], s[1] + 2 * s[0]))
     assert result.value == pytest.approx((value - lower) / (upper - lower))
 
@@ -82,7 +82,7 @@ def test_methods_share_the_questions_of_the_search():
     text = plain_text("a b c d e")
     generator = np.random.default_rng(0)
     measurements = [normalized_aopc(text, generator.normal(size=7), 1, MASK) for _ in range(12)]
-    results = Probe(counting).run(measurements, progress=False)
+    results = Probe(counting).run(measurements)
     assert all(isinstance(result, Measured) for result in results)
     assert len(asked) == len(set(asked)) <= 2**5
 
@@ -93,5 +93,5 @@ def test_what_has_no_bounds_says_why():
         normalized_aopc(plain_text("a b"), np.zeros(4), 1, MASK),
         normalized_aopc(plain_text("a b c"), np.zeros(5), 1, MASK, max_units=2),
     )
-    reasons = [str(result) for result in probe.run([same, long], progress=False)]
+    reasons = [str(result) for result in probe.run([same, long])]
     assert reasons == ["every order has the same AOPC", "more than 2 units to order"]

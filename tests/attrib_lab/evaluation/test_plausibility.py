@@ -53,7 +53,7 @@ def measure(metric, marks, scores, removal=TOKENS, words=None, **options):
         words=(None, *(words or range(size)), None),
         rationale=(False, *map(bool, marks), False),
     )
-    (result,) = Probe(None).run([metric(text, np.array([9.0, *scores, 9.0]), 0, removal, **options)], progress=False)
+    (result,) = Probe(None).run([metric(text, np.array([9.0, *scores, 9.0]), 0, removal, **options)])
     return result if isinstance(result, NotMeasurable) else result.value
 
 
@@ -120,7 +120,7 @@ def test_a_run_does_not_go_over_a_special_token():
         key="0", ids=(0, 1, 2), special=(False, True, False), words=(0, None, 1), rationale=(True, False, False)
     )
     # Both tokens are chosen, as two runs: one matches the marked one, so precision is 1/2 and recall 1.
-    (result,) = Probe(None).run([iou_f1(text, np.ones(3), 0, TOKENS, threshold=0.5)], progress=False)
+    (result,) = Probe(None).run([iou_f1(text, np.ones(3), 0, TOKENS, threshold=0.5)])
     assert result.value == pytest.approx(2 / 3)
 
 
@@ -128,7 +128,7 @@ def test_a_run_does_not_go_over_a_special_token():
 def test_without_a_rationale_nothing_is_measured(metric):
     options = {} if metric is auprc else {"share": 0.5}
     text = EncodedText(key="0", ids=(0, 1), special=(False, False), words=(0, 1))
-    (result,) = Probe(None).run([metric(text, np.ones(2), 0, TOKENS, **options)], progress=False)
+    (result,) = Probe(None).run([metric(text, np.ones(2), 0, TOKENS, **options)])
     assert str(result) == "no rationale"
     assert str(measure(metric, [0, 0], [1.0, 2.0], **options)) == "no rationale"
     assert str(measure(metric, [1], [1.0], **options)) == "only one token"

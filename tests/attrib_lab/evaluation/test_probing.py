@@ -50,7 +50,7 @@ def refusing(reason):
 
 def test_results_come_in_the_order_given_with_reasons_in_their_places():
     measurements = [asking([[1, 2]], [[3]]), refusing("no rationale"), asking([[7], [8, 9]])]
-    first, second, third = Probe(SumOfIds()).run(measurements, progress=False)
+    first, second, third = Probe(SumOfIds()).run(measurements)
     assert (first, third) == (Measured(6.0), Measured(24.0))
     assert isinstance(second, NotMeasurable)
     assert str(second) == "no rationale"
@@ -59,7 +59,7 @@ def test_results_come_in_the_order_given_with_reasons_in_their_places():
 def test_each_different_question_is_answered_once():
     model = SumOfIds()
     measurements = [asking([[1, 2], [3]], [[1, 2]]), asking([[3], [4]], [[5]])]
-    results = Probe(model).run(measurements, progress=False)
+    results = Probe(model).run(measurements)
     assert [result.value for result in results] == [9.0, 12.0]
     asked = [variant.ids for batch in model.batches for variant in batch]
     assert sorted(asked) == [(1, 2), (3,), (4,), (5,)]
@@ -72,7 +72,7 @@ def test_token_types_and_rates_make_different_questions():
         yield [Variant((1,)), Variant((1,), types=(1,)), Variant((1,), keep=(0.5,)), Variant((1,), keep=(0.5,), seed=1)]
         return Measured(0.0)
 
-    Probe(model).run([one()], progress=False)
+    Probe(model).run([one()])
     assert len([variant for batch in model.batches for variant in batch]) == 4
 
 
@@ -80,7 +80,7 @@ def test_batches_hold_no_more_tokens_than_allowed_and_are_sorted_by_length():
     model = SumOfIds()
     lengths = [3, 9, 1, 4, 3, 2, 30, 5, 2, 7]
     questions = [[[place] * length] for place, length in enumerate(lengths)]
-    Probe(model, batch_tokens=12).run([asking(question) for question in questions], progress=False)
+    Probe(model, batch_tokens=12).run([asking(question) for question in questions])
     sizes = [[len(variant.ids) for variant in batch] for batch in model.batches]
     assert [size for batch in sizes for size in batch] == sorted(lengths)
     assert all(len(batch) * max(batch) <= 12 for batch in sizes[:-1])
@@ -102,13 +102,13 @@ def test_few_measurements_are_open_at_a_time(monkeypatch):
             assert len(opened) - len(answered) <= 3
             yield watched(number)
 
-    results = Probe(SumOfIds(), batch_tokens=8).run(lazily(), progress=False)
+    results = Probe(SumOfIds(), batch_tokens=8).run(lazily())
     assert [result.value for result in results] == list(range(10))
 
 
 def test_forgotten_answers_are_asked_again():
     model = SumOfIds()
-    Probe(model, cached=1).run([asking([[1], [2]], [[3]], [[1]])], progress=False)
+    Probe(model, cached=1).run([asking([[1], [2]], [[3]], [[1]])])
     assert sorted(variant.ids for batch in model.batches for variant in batch) == [(1,), (1,), (2,), (3,)]
 
 
@@ -116,7 +116,7 @@ def test_nothing_is_kept_from_run_to_run():
     model = SumOfIds()
     probe = Probe(model)
     for _ in range(2):
-        probe.run([asking([[1]])], progress=False)
+        probe.run([asking([[1]])])
     assert len(model.batches) == 2
 
 
@@ -124,7 +124,7 @@ def test_answers_that_are_no_numbers_measure_nothing():
     def broken(variants):
         return np.array([[np.nan if variant.ids == (1,) else 0.0, 0.0] for variant in variants])
 
-    first, second = Probe(broken).run([asking([[1]]), asking([[2]])], progress=False)
+    first, second = Probe(broken).run([asking([[1]]), asking([[2]])])
     assert str(first) == "the model answers with NaN or infinity"
     assert second == Measured(0.0)
 
@@ -171,7 +171,7 @@ def test_an_answer_does_not_depend_on_its_company(make):
         logits = yield [variant]
         return Measured(0.0, tuple(logits[0]))
 
-    together = Probe(classifier_logits(model, TOKENIZER)).run([measure(v) for v in variants], progress=False)
+    together = Probe(classifier_logits(model, TOKENIZER)).run([measure(v) for v in variants])
     with torch.no_grad():
         alone = [model(torch.tensor([variant.ids])).logits[0].double().numpy() for variant in variants]
     difference = np.abs(np.array([result.curve for result in together]) - np.array(alone)).max()

@@ -65,7 +65,7 @@ def test_certain_rates_give_the_values_of_removal():
     probe = Probe(classifier_logits(LinearClassifier({"a": 2.0, "b": 0.5, "[CLS]": 1.0}), TOKENIZER))
     text, scores = plain_text("a b"), np.array([0, 4.0, 3.0, 0])
     names = ("soft_comprehensiveness", "soft_sufficiency")
-    results = probe.run([get_metric(name).measure(text, scores, 1, TOKENS) for name in names], progress=False)
+    results = probe.run([get_metric(name).measure(text, scores, 1, TOKENS) for name in names])
     assert results[0].value == pytest.approx(p(3.5) - p(1.5))
     assert results[1].value == pytest.approx(p(3.5) - p(3.0))
 
@@ -78,7 +78,7 @@ def test_the_mean_of_draws_nears_the_expectation():
     probe = Probe(classifier_logits(LinearClassifier({"a": 2.0, "b": 1.0, "c": -1.0}), TOKENIZER))
     text, scores = plain_text("a b c"), np.array([0, 2.0, 1.0, 0.0, 0])
     measurement = get_metric("soft_sufficiency").measure(text, scores, 1, TOKENS, draws=2000)
-    (result,) = probe.run([measurement], progress=False)
+    (result,) = probe.run([measurement])
     spread = (p(3) - p(2)) / 2 / np.sqrt(2000)
     assert abs(result.value - (p(2) - (p(3) + p(2)) / 2)) < 4 * spread
 

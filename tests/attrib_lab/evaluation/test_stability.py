@@ -33,7 +33,7 @@ def measure(explain, source=("a b c d",), tokenizer=TOKENIZER):
         return [(text, scores_of(text, explain)) for text in texts]
 
     ((text, scores),) = encoded([source], 1)
-    (result,) = Probe(None).run([stability(text, scores, 1, TOKENS, explain=encoded)], progress=False)
+    (result,) = Probe(None).run([stability(text, scores, 1, TOKENS, explain=encoded)])
     return result
 
 

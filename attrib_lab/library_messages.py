@@ -1,0 +1,33 @@
+"""What libraries say while a command runs: bars and reports that ask nothing of a user go, warnings come through."""
+
+import logging
+
+import datasets
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+from transformers.utils import logging as transformers_logging
+
+
+# Statuses in transformers' table of weights that mean a model which is not what its file says.
+_FAULTS = ("MISSING", "MISMATCH", "CONVERSION")
+
+
+def quiet_libraries() -> None:
+    """Switch off the libraries' own bars but those of downloads; for the commands, which say themselves what they do.
+
+    Process-wide, so that only a command's entry point may call it.
+    """
+    downloads_shown = not are_progress_bars_disabled()
+    transformers_logging.disable_progress_bar()  # that of downloads too
+    if downloads_shown:
+        enable_progress_bars()
+    datasets.disable_progress_bars()
+    logging.getLogger("transformers.modeling_utils").addFilter(asks_for_attention)
+
+
+def asks_for_attention(record: logging.LogRecord) -> bool:
+    """Whether a message of transformers is more than the report that a checkpoint has weights which nobody asked for.
+
+    A backbone is loaded without the pooler or the head of its pretraining, and each load tells so in a table.
+    """
+    message = record.getMessage()
+    return "LOAD REPORT" not in message or any(fault in message for fault in _FAULTS)

@@ -1,0 +1,92 @@
+"""A user's own frames of a traceback: none of ours, none of a library's, unless his code is one."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from attrib_lab import tracebacks
+from attrib_lab.errors import UserError
+from attrib_lab.evaluation.explainers import select_explainers
+from attrib_lab.sources import load_rows
+from attrib_lab.tracebacks import user_frames
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Import a module written for the test; what it registers is forgotten afterwards."""
+
+    def load(source: str, name: str = "his_module"):
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    return load
+
+
+def raised(call) -> BaseException:
+    try:
+        call()
+    except Exception as error:
+        return error
+    raise AssertionError("it raises nothing")
+
+
+def test_frames_of_libraries_and_of_ours_are_left_out(module):
+    his = module("import json\ndef read(): return json.loads('{')\ndef ours(load): return load('x.csv', 'train', 0)\n")
+    lines = user_frames(raised(his.read), his.__file__).splitlines()
+    assert lines[0] == f'  File "{his.__file__}", line 2, in read'
+    assert sum(line.startswith("  File") for line in lines) == 1
+    assert lines[-1].startswith("json.decoder.JSONDecodeError: ")
+    assert user_frames(raised(lambda: his.ours(load_rows)), his.__file__).count("  File") == 2  # the test's, and his
+
+
+def test_an_installed_package_is_his_where_he_named_it(module, monkeypatch, tmp_path):
+    his = module("def explain(): raise ValueError('bad')\n")
+    error = raised(his.explain)
+    monkeypatch.setattr(tracebacks, "_LIBRARIES", (tmp_path.parent, Path(__file__).parent))
+    assert user_frames(error) == ""
+    assert user_frames(error, his.__file__).count("  File") == 1
+    # A module that lies in the library's own folder does not make all others there his.
+    monkeypatch.setattr(tracebacks, "_LIBRARIES", (tmp_path, Path(__file__).parent))
+    assert user_frames(error, his.__file__).count("  File") == 1
+    assert user_frames(error, str(tmp_path / "another.py")) == ""
+
+
+def test_nothing_of_his_is_nothing_to_show():
+    assert "  File" not in user_frames(raised(lambda: json.loads("{")), "").replace(f'  File "{__file__}"', "")
+    assert user_frames(_without_frames(), "") == ""
+
+
+def _without_frames() -> BaseException:
+    return ValueError("never raised")
+
+
+def test_control_characters_stay_out_of_the_terminal(module):
+    his = module("def explain(): raise ValueError('a\\x1b[2Jb')\n")
+    assert "\x1b" not in user_frames(raised(his.explain), his.__file__)
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "last"),
+    [
+        ("x = 1\ny = undefined\n", "line 2, in <module>", "NameError: name 'undefined' is not defined"),
+        ("x = 1\ndef explain(model, batch)\n    return 1\n", "line 2", "SyntaxError: expected ':'"),
+    ],
+)
+def test_where_a_plug_in_cannot_be_imported_is_shown(tmp_path, monkeypatch, source, place, last):
+    (tmp_path / "broken_plug_in.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    classifier = object.__new__(type("Stock", (), {"model": None, "explains": True}))
+    with pytest.raises(UserError, match="broken_plug_in cannot be imported") as error:
+        select_explainers("broken_plug_in:explain", classifier)
+    assert f'File "{tmp_path / "broken_plug_in.py"}", {place}' in error.value.frames
+    assert error.value.frames.splitlines()[-1] == last
+    assert "attrib_lab" not in error.value.frames
