@@ -27,7 +27,7 @@ TRAINING_DEFAULTS: dict[str, Any] = {
 }
 
 # What `training.py` decides: where, from what draw, and what the Trainer hands back.
-_SET_HERE = (
+SET_HERE = (
     "output_dir",
     "seed",
     "data_seed",
@@ -67,7 +67,7 @@ def _without(keys: dict[str, Key], *names: str) -> dict[str, Key]:
 
 
 def _training_keys() -> dict[str, Key]:
-    keys = _with_choices(_without(declared_keys(_TRAINING_ARGUMENTS, "TrainingArguments"), *_SET_HERE))
+    keys = _with_choices(_without(declared_keys(_TRAINING_ARGUMENTS, "TrainingArguments"), *SET_HERE))
     meaning = "mixed precision in bfloat16, which halves memory; auto where the device computes in it"
     return keys | {"bf16": replace(keys["bf16"], meaning=meaning)}
 
