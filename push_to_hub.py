@@ -3,6 +3,7 @@
 import argparse
 
 from attrib_lab.errors import run_command
+from attrib_lab.model_card import EXAMPLE
 from attrib_lab.publishing import publish
 
 
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("--private", action="store_true", help="the repository must be private")
     parser.add_argument("--license", help="for the model card, e.g. apache-2.0")
     parser.add_argument("--language", help="for the model card, e.g. en")
+    parser.add_argument("--example", default=EXAMPLE, help="a text that the model card explains; all will read it")
     arguments = parser.parse_args()
     publish(
         arguments.model_dir,
@@ -25,6 +27,7 @@ def main() -> None:
         private=arguments.private,
         license_id=arguments.license,
         language=arguments.language,
+        example=arguments.example,
     )
 
 

@@ -170,7 +170,7 @@ def _head(result: Mapping[str, Any]) -> str:
     """The label, its probability with a bar, and what the words explain where that is not the label."""
     score = float(result["score"])
     is_probability = 0 <= score <= 1
-    shown = f"{score:.1%}" if is_probability else _signed(score)
+    shown = f"{score:.1%}" if is_probability else signed(score)
     head = (
         f'<div class="attrib-head"><span class="attrib-label">{_isolated(result["label"])}</span>'
         f'<span class="attrib-probability">{shown}</span></div>'
@@ -203,7 +203,7 @@ def _foot(result: Mapping[str, Any], scores: Sequence[float]) -> str:
     if len(terms) > 1:
         total = sum_scores([value for *_, value in terms])
         terms.append((*(_LOGIT if contrast is None else _LOGIT_DIFFERENCE), total))
-        items = " ".join(f'<span title="{what}">{name} <b>{_signed(value)}</b></span>' for name, what, value in terms)
+        items = " ".join(f'<span title="{what}">{name} <b>{signed(value)}</b></span>' for name, what, value in terms)
         foot += f'<div class="attrib-sum">{items}</div>'
     return foot + "</div>"
 
@@ -232,11 +232,11 @@ def _highlighted(text: str, attributions: Iterable[Mapping[str, Any]], max_score
         mark = ""
         if strength >= 0.005:  # below, two decimals show nothing
             mark = f'class="attrib-{"for" if score > 0 else "against"}" style="--a:{strength:.2f}" '
-        yield f'<span {mark}title="{_signed(score)}">{escape(text[start:end])}</span>'
+        yield f'<span {mark}title="{signed(score)}">{escape(text[start:end])}</span>'
     yield escape(text[position:])
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     """A number with its sign and three significant digits."""
     return "not a number" if math.isnan(value) else f"{value + 0.0:+#.3g}".rstrip(".")
 
