@@ -1,9 +1,6 @@
 """The model card of a trained classifier: what it does, how it was measured, how far to trust its reasons."""
 
-import json
 import math
-import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,6 +12,7 @@ from transformers import PretrainedConfig
 
 from modeling_attrib.attribution_methods import AttributionMethod, get_attribution_method
 
+from .markdown_text import escape_markdown, python_literal
 from .sources import HUB_SOURCE, READERS
 
 
@@ -28,14 +26,6 @@ _FIGURES = {
     "macro_f1": ("Macro F1", "f1"),
 }
 _SPLITS = {"test": "test", "validation": "held-out validation"}
-# What HTML would act on, and the backslash: the Hub takes two of them before a parenthesis for mathematics,
-# and looks for that before it reads Markdown (huggingface.co/docs/hub/model-cards).
-_HTML = re.compile(r"[<\\]|&(?=#?\w+;)")
-_ENTITIES = {"<": "lt", "&": "amp", "\\": "#92"}
-# What Markdown, GitHub's flavour included, would act on: marks, what starts a block at the start of a line, web
-# addresses, which some renderers make links of, and names of emoji.
-_MARKUP = re.compile(r"[`*_\[\]|~$]|^[#>^]|^[+=-](?=[\s=-]|$)|^\d{1,9}[.)](?=\s|$)|:(?=//|[\w+-]+:)|(?<=[Ww]{3})\.")
-
 PICTURE = "explanation.png"
 EXAMPLE = "Stocks rally as oil prices fall."
 
@@ -138,15 +128,6 @@ def read_data_source(source: str) -> DataSource:
     return DataSource(source, match["name"], match["config"], match["split"])
 
 
-def escape_markdown(text: str) -> str:
-    """`text` on one line, such that Markdown and HTML read every character of it as itself."""
-    printable = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
-    # Half characters cannot be written to a file; direction overrides would reorder the text around them.
-    printable = re.sub("[\ud800-\udfff\u202a-\u202e\u2066-\u2069]", "\ufffd", printable)
-    harmless = _HTML.sub(lambda match: f"&{_ENTITIES[match.group()]};", " ".join(printable.split()))
-    return _MARKUP.sub(lambda match: f"{match.group()[:-1]}\\{match.group()[-1]}", harmless)
-
-
 def model_card(
     config: PretrainedConfig,
     repo_id: str,
@@ -195,7 +176,7 @@ def model_card(
         encoder=_encoder(backbone, config.backbone_config.model_type),
         label_count=f"{len(labels)} label{'s' if len(labels) != 1 else ''}",
         repo_id=repo_id,
-        example=_python_string(example),
+        example=python_literal(example),
         picture=_picture(example, explained) if explained else "",
         passes=_passes(method.cost),
         labels="\n".join(f"| {index} | {escape_markdown(str(label))} |" for index, label in labels),
@@ -205,12 +186,6 @@ def model_card(
         training=_training_section(metrics, trained_on),
         **_ways_of_reading(method),
     )
-
-
-def _python_string(text: str) -> str:
-    """A literal on one line, without what the Hub would take for mathematics, in code or not."""
-    literal = json.dumps(text, ensure_ascii=False).replace("$", "\\u0024").replace("\\\\", "\\u005c")
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in literal)
 
 
 def _passes(cost: int) -> str:

@@ -48,13 +48,13 @@ def choose_examples(labels: np.ndarray, predictions: np.ndarray, count: int, see
     return generator.permutation(np.concatenate([wrong, right]).astype(int)).tolist()
 
 
-_HOW_TO_READ = (
+HOW_TO_READ = (
     "Coloured words moved the model: blue with a solid line speaks for the label, orange with a dotted line against "
     "it; the stronger the colour, the more the word counts within its text. The sum below a text: its words, its "
     "special tokens such as [CLS], and the rest, which the method gives to no token, make the label's logit, from "
     "which its probability comes."
 )
-_MISTAKES = (
+MISTAKES = (
     "At a mistake (✗) orange speaks for the right label: why the one, and not the other. Mistakes are shown more often "
     "than they happen."
 )
@@ -86,5 +86,5 @@ def write_page(
             heading = f"✗ predicted {result['label']}, labelled {truth}"
             result = pipe(text, top_k=1, contrast=truth)[0]
         fragments.append((heading, render_html(text, result)))
-    introduction = f"{_HOW_TO_READ} {_MISTAKES}" if mistakes else _HOW_TO_READ
+    introduction = f"{HOW_TO_READ} {MISTAKES}" if mistakes else HOW_TO_READ
     path.write_text(render_page(title, fragments, introduction=introduction), encoding="utf-8")

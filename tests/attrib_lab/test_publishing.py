@@ -21,7 +21,7 @@ import torch
 import yaml
 from huggingface_hub import HfApi, ModelCard, constants, metadata_load
 from huggingface_hub.errors import LocalTokenNotFoundError
-from markdown_it import MarkdownIt
+from rendered_markdown import rendered
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
@@ -32,7 +32,7 @@ from attrib_lab.bundle_check import align_weights
 from attrib_lab.bundle_proof import Proof, prove_bundle
 from attrib_lab.bundles import assemble_bundle, load_trained_model
 from attrib_lab.errors import UserError
-from attrib_lab.model_card import escape_markdown, model_card, read_data_source
+from attrib_lab.model_card import model_card, read_data_source
 from attrib_lab.publishing import publish
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 
@@ -334,48 +334,6 @@ def test_hostile_labels_break_neither_header_nor_html(card):
         "</td><script>alert(1)</script> `x` | **B** [y](javascript:z) \ufffd --- license: evil --- # Owned",
     ]
     assert not re.search(r"<script|javascript:z\"|<h1>Owned|<hr", rendered(body))
-
-
-def rendered(markdown: str) -> str:
-    """The HTML that a renderer which lets every element through makes of it."""
-    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown)
-
-
-MEANT_AS_IT_IS = [
-    HOSTILE.translate({0x202E: "", 0xD800: ""}),
-    *("# h", "> q", "- item", "---", "===", "1. one", "123) x", "~~s~~", "~~~", "```js", "a\\", "\\`x`"),
-    *("$$x^2$$", "\\(x\\)", "&lt;b&gt; &#60; AT&T", "https://a.example/b", "www.a.example", ":smile:", "[^1]"),
-    *("![x](http://t.example/p.png)", "_a_ __b__ snake_case", "<!-- c -->", "a | b", "C:\\Users\\x", "<a href=x>"),
-]
-
-
-@pytest.mark.parametrize("text", MEANT_AS_IT_IS)
-def test_escaped_text_means_itself_wherever_it_stands(text):
-    escaped, meant = escape_markdown(text), " ".join(text.split())
-    in_cell = rendered(f"| a | b |\n| - | - |\n| 0 | {escaped} |\n")
-    (cell,) = re.findall(r"<td>0</td>\s*<td>(.*?)</td>", in_cell)
-    (paragraph,) = re.findall(r"^<p>(.*)</p>$", rendered(escaped))
-    (alternative,) = re.findall(r'^<p><img src="p.png" alt="(.*)" /></p>$', rendered(f"![“{escaped}](p.png)"))
-    assert html.unescape(cell) == html.unescape(paragraph) == html.unescape(alternative)[1:] == meant
-    assert not re.search(r"<\w", cell + paragraph)
-    # What the Hub sets as mathematics before it looks at the rest.
-    assert not re.search(r"\$\$|\\\\\(", escaped)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "👩🏽‍🚀 naïve (a, b) - c/d.",
-        "this project: Ali et al. 2022, AH & LN; A·V's 3.5 = x - 1!",
-        *("newswire:2000", "-1", "+1", "12:30", "AT&T"),
-    ],
-)
-def test_what_does_no_harm_is_left_as_it_is(text):
-    assert escape_markdown(text) == text
-
-
-def test_half_characters_can_be_written():
-    assert escape_markdown("a\ud800b").encode("utf-8") == "a\ufffdb".encode()
 
 
 def test_card_shows_a_picture_and_says_it_in_words(card, published):

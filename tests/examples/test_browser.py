@@ -1,6 +1,5 @@
 """The page in examples/browser beside the Python pipeline: same labels, probabilities, words and scores."""
 
-import functools
 import json
 import math
 import os
@@ -8,15 +7,12 @@ import random
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
+from docs.take_pictures import served
 from modeling_attrib import AttribForSequenceClassification, render_html, render_page
 from modeling_attrib.pipeline_attrib import AttribTextClassificationPipeline
 from modeling_attrib.text_spans import word_spans
@@ -69,18 +65,6 @@ def pipe() -> AttribTextClassificationPipeline:
     model = AttribForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return AttribTextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The URL of a folder that a plain file server shows."""
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
 
 
 def page_beside(folder: Path, **files: str | bytes | None) -> None:
