@@ -11,7 +11,7 @@ ARGS ?=
 MODEL ?= outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest test-slow browser test-browser lint format bench bench-peers clean
+.PHONY: help venv demo test test-oldest test-slow browser test-browser pictures lint format bench bench-peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ browser: venv ## build the page that classifies without a server, examples/brows
 test-browser: browser ## compare that page with the Python pipeline in headless Chromium
 	cd examples/browser && npm run lint && npm test
 	ATTRIB_MODEL=$(MODEL) $(TEST_ENV) $(RUN) -m pytest -m browser tests/examples $(ARGS)
+
+pictures: browser ## retake docs/*.png of the demo's model and its page in headless Chromium; then look at them
+	$(RUN) -m docs.take_pictures $(MODEL)
 
 lint: venv ## check style and formatting
 	$(VENV)/bin/ruff check .

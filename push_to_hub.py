@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--private", action="store_true", help="the repository must be private")
     parser.add_argument("--license", help="for the model card, e.g. apache-2.0")
     parser.add_argument("--language", help="for the model card, e.g. en")
+    parser.add_argument("--example", help="a text that the model card explains; all will read it")
     arguments = parser.parse_args()
     # Only now what takes seconds to import: a misspelt argument has been named.
     from attrib_lab.library_messages import quiet_libraries
@@ -28,6 +29,7 @@ def main() -> None:
         private=arguments.private,
         license_id=arguments.license,
         language=arguments.language,
+        example=arguments.example,
     )
 
 

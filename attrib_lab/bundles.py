@@ -13,12 +13,13 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 import modeling_attrib
-from modeling_attrib import AttribConfig, AttribForSequenceClassification
+from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 from modeling_attrib.attribution_methods import get_attribution_method
 
 from . import attention_only  # noqa: F401  (its registration is what makes a folder of such a model loadable)
 from .errors import UserError, first_line
-from .model_card import model_card
+from .explanation_picture import UndrawableTextError, draw_explanation
+from .model_card import EXAMPLE, PICTURE, model_card
 
 
 CODE_FOLDER = Path(modeling_attrib.__file__).parent
@@ -38,7 +39,7 @@ _LOCAL_KEYS = {
 _LABEL_MAPS = ("id2label", "label2id")  # the user's words, whatever they look like
 _ABSOLUTE_PATH = re.compile(r"(~?/|[A-Za-z]:[\\/])[^/\\]+[/\\]")
 _BUNDLE_FILE = re.compile(
-    r"config\.json|README\.md|\w+\.py|model[\w-]*\.safetensors(\.index\.json)?|tokenizer(_config)?\.json"
+    r"config\.json|README\.md|explanation\.png|\w+\.py|model[\w-]*\.safetensors(\.index\.json)?|tokenizer(_config)?\.json"
     r"|(special_tokens_map|added_tokens|vocab)\.json|(vocab|merges)\.txt|[\w.]+\.model|chat_template\.jinja"
 )
 
@@ -98,31 +99,59 @@ def assemble_bundle(
     repo_id: str,
     license_id: str | None = None,
     language: str | None = None,
+    *,
+    example: str = EXAMPLE,
 ) -> dict[str, int]:
-    """Write the bundle: configuration, weights, tokenizer, the code byte for byte, and a model card.
+    """Write the bundle: configuration, weights, tokenizer, the code byte for byte, a model card and its picture.
 
     Args:
         trained: what to publish.
         folder: an empty or new folder.
         repo_id: the repository that the model card speaks of.
         license_id, language: for the card, as the Hub spells them ("apache-2.0", "en").
+        example: a text that the card explains and shows. Everybody will read it: no row of the data is taken unasked.
 
     Returns:
         The files and their sizes in bytes.
 
     Raises:
-        UserError: if the configuration names a file of this machine, or a file does not belong.
+        UserError: if the configuration names a file of this machine, a file does not belong, or the model cannot
+            explain the example.
     """
     trained.model.save_pretrained(folder)
     tokenizer_files = {Path(file).name for file in trained.tokenizer.save_pretrained(folder)}
     for name in ("config.json", "tokenizer_config.json"):
         _clean(folder / name)
-    card = model_card(trained.model.config, repo_id, trained.metrics, trained.recipe, license_id, language)
+    card = model_card(
+        trained.model.config,
+        repo_id,
+        trained.metrics,
+        trained.recipe,
+        license_id,
+        language,
+        example=example,
+        explained=_explained_picture(trained, example, folder / PICTURE),
+    )
     (folder / MODEL_CARD).write_text(card, encoding="utf-8")
     for file in folder.iterdir():
         if not (file.name in tokenizer_files or _belongs(file)):
             raise UserError(f"{file.name} would be uploaded, but is no part of a model's repository.")
     return {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+
+
+def _explained_picture(trained: TrainedModel, example: str, file: Path) -> dict[str, Any] | None:
+    """Explain the example and draw it; what was drawn, or None, said aloud, if it cannot be."""
+    classify = AttribTextClassificationPipeline(model=trained.model, tokenizer=trained.tokenizer, device="cpu")
+    try:
+        explained = classify(example)[0]
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise UserError(f"the trained model cannot explain its decisions: {first_line(error)}") from None
+    try:
+        draw_explanation(example, explained, file)
+    except UndrawableTextError as error:
+        print(f"the model card has no picture: {error}.")
+        return None
+    return explained
 
 
 def is_earlier_bundle(folder: Path) -> bool:

@@ -1,8 +1,7 @@
 """The model card of a trained classifier: what it does, how it was measured, how far to trust its reasons."""
 
 import math
-import re
-import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -13,6 +12,7 @@ from transformers import PretrainedConfig
 
 from modeling_attrib.attribution_methods import AttributionMethod, get_attribution_method
 
+from .markdown_text import escape_markdown, python_literal
 from .sources import HUB_SOURCE, READERS
 
 
@@ -26,7 +26,8 @@ _FIGURES = {
     "macro_f1": ("Macro F1", "f1"),
 }
 _SPLITS = {"test": "test", "validation": "held-out validation"}
-_MARKUP = re.compile(r"[!-&*+:-@\[-`{-~]")  # ASCII punctuation but for ' ( ) , - . /
+PICTURE = "explanation.png"
+EXAMPLE = "Stocks rally as oil prices fall."
 
 _CARD = """\
 ---
@@ -37,8 +38,9 @@ _CARD = """\
 
 A text classifier that explains itself. One call returns the label **and**, for every token,
 {score}.
-The scores come out of the model's own forward pass: no second tool to install, no second model to trust.
-
+The scores come from the model itself, {passes}: no second tool to install,
+no second model to trust.
+{picture}
 It reads text with {encoder} and knows {label_count}.
 
 ## Use
@@ -47,7 +49,7 @@ It reads text with {encoder} and knows {label_count}.
 from transformers import pipeline
 
 classify = pipeline("text-classification", model="{repo_id}", trust_remote_code=True)
-result = classify("Stocks rally as oil prices fall.")[0]
+result = classify({example})[0]
 print(result["label"], result["score"])
 for part in result["attributions"]:
     print(f"{{part['score']:+.3f}}  {{part['word']}}")
@@ -64,7 +66,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("{repo_id}", trust_remote_code=True)
 model = AutoModelForSequenceClassification.from_pretrained("{repo_id}", trust_remote_code=True)
 with torch.no_grad():
-    out = model(**tokenizer("Stocks rally as oil prices fall.", return_tensors="pt"))
+    out = model(**tokenizer({example}, return_tensors="pt"))
 print(out.logits)  # (texts, labels)
 print(out.attributions)  # (texts, tokens): toward out.attribution_target, 0 at padding
 print(out.attribution_target)  # (texts,): the explained label, by default the predicted one
@@ -90,14 +92,13 @@ it apart, `out.attributions` keeps these tokens in their places. `residual` is w
 {conservation}
 
 The method is `{method}`: {paper}.
-Its scores are on the scale of the logit: compare them within one text rather than across texts.
+{scale}
 
 ## Limits
 
 - An attribution explains the model, not the world. A word that speaks for a label has moved this model; that
   does not make the label true, nor the word its cause.
-- Look at the residual before you look at the words. Where it is large beside the scores, they tell only a
-  part of the decision.
+- {worth}
 - Away from the kind of text it was trained on, the model still names a label and still gives reasons for it.
   Neither is then worth much, and a high score is no warning.
 - The LRP family of methods is claimed by a patent in some countries. The rules in this repository are an
@@ -127,14 +128,6 @@ def read_data_source(source: str) -> DataSource:
     return DataSource(source, match["name"], match["config"], match["split"])
 
 
-def escape_markdown(text: str) -> str:
-    """`text` on one line, such that Markdown and HTML read every character of it as itself."""
-    printable = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
-    # Half characters cannot be written to a file; direction overrides would reorder the text around them.
-    printable = re.sub("[\ud800-\udfff\u202a-\u202e\u2066-\u2069]", "\ufffd", printable)
-    return _MARKUP.sub(lambda match: f"&#{ord(match.group())};", " ".join(printable.split()))
-
-
 def model_card(
     config: PretrainedConfig,
     repo_id: str,
@@ -142,6 +135,9 @@ def model_card(
     recipe: dict[str, Any],
     license_id: str | None = None,
     language: str | None = None,
+    *,
+    example: str = EXAMPLE,
+    explained: Mapping[str, Any] | None = None,
 ) -> str:
     """The text of README.md: YAML header and Markdown.
 
@@ -151,6 +147,8 @@ def model_card(
         metrics: the content of `metrics.json`, or an empty dictionary; what it lacks, the card leaves out.
         recipe: the content of `recipe.yaml`, or an empty dictionary.
         license_id, language: as the Hub spells them ("apache-2.0", "en"); unknown if None.
+        example: the text that the card's snippets explain.
+        explained: what the pipeline returns for it, if the picture `PICTURE` beside the card shows that.
     """
     split = next((split for split in _SPLITS if _figures(metrics, split)), None)
     figures = _figures(metrics, split) if split else {}
@@ -178,6 +176,9 @@ def model_card(
         encoder=_encoder(backbone, config.backbone_config.model_type),
         label_count=f"{len(labels)} label{'s' if len(labels) != 1 else ''}",
         repo_id=repo_id,
+        example=python_literal(example),
+        picture=_picture(example, explained) if explained else "",
+        passes=_passes(method.cost),
         labels="\n".join(f"| {index} | {escape_markdown(str(label))} |" for index, label in labels),
         measured=_measured_section(metrics, split, figures, measured_on),
         method=method.name,
@@ -185,6 +186,20 @@ def model_card(
         training=_training_section(metrics, trained_on),
         **_ways_of_reading(method),
     )
+
+
+def _passes(cost: int) -> str:
+    if cost == 1:
+        return "out of its own forward pass"
+    return "by one backward pass through it" if cost == 2 else f"by {cost - 1} more passes through it"
+
+
+def _picture(example: str, explained: Mapping[str, Any]) -> str:
+    """The picture, with the same in words for who does not see it."""
+    strongest = sorted(explained["attributions"], key=lambda word: abs(word["score"]), reverse=True)[:5]
+    words = ", ".join(f"{word['word']} {word['score']:+.2f}" for word in strongest)
+    shown = f"“{example}” is labelled {explained['label']} ({explained['score']:.1%}); the strongest words: {words}"
+    return f"\n![{escape_markdown(shown)}]({PICTURE})\n"
 
 
 def _is_hub_id(name: str) -> bool:
@@ -258,9 +273,22 @@ def _ways_of_reading(method: AttributionMethod) -> dict[str, str]:
         direction = "This method gives importance only: it does not say whether a token speaks for or against."
     if method.conservative:
         conservation = "The method is conservative: the residual is the share of the model's biases alone."
+        scale = "Its scores are on the scale of the logit: compare them within one text rather than across texts."
+        worth = (
+            "Look at the residual before you look at the words. Where it is large beside the scores, they tell only a\n"
+            "  part of the decision."
+        )
     else:
         conservation = "The method is not conservative: the residual also holds what it leaves unexplained."
-    return {"score": score, "direction": direction, "conservation": conservation}
+        scale = "Compare its scores with each other, within one text: not with the logit, nor across texts."
+        worth = "The scores say which words count more than others, not how much of the decision the words are."
+    return {
+        "score": score,
+        "direction": direction,
+        "conservation": conservation,
+        "scale": scale,
+        "worth": worth,
+    }
 
 
 def _training_section(metrics: dict[str, Any], trained_on: DataSource | None) -> str:

@@ -13,10 +13,11 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from .bundle_proof import prove_bundle
 from .bundles import assemble_bundle, is_earlier_bundle, load_trained_model
 from .errors import UserError, first_line
+from .model_card import EXAMPLE, PICTURE
 
 
 # What an earlier version may have left in the repository, and would be loaded together with the proven files.
-_STALE = ["*.py", "*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_STALE = ["*.py", "*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", PICTURE]
 COMMIT_MESSAGE = "Classifier that returns attributions: weights, tokenizer, code and card"
 
 
@@ -28,6 +29,7 @@ def publish(
     private: bool = False,
     license_id: str | None = None,
     language: str | None = None,
+    example: str | None = None,
     api: HfApi | None = None,
 ) -> None:
     """Assemble a model's bundle, prove it in a fresh process, and upload it; prints a word on each.
@@ -38,6 +40,7 @@ def publish(
         output: write the bundle into this folder and upload nothing; needs no network and no account.
         private: create the repository as a private one, and refuse to upload into a public one.
         license_id, language: for the model card, as the Hub spells them ("apache-2.0", "en").
+        example: the text that the model card explains and shows; a sentence of our own by default.
         api: the Hub's client; by default that of the logged-in user.
 
     Raises:
@@ -47,6 +50,9 @@ def publish(
     """
     model_dir, output = Path(model_dir), None if output is None else Path(output)
     _check_repo_id(repo_id)
+    example = EXAMPLE if example is None else example
+    if not example.strip():
+        raise UserError("--example is empty: give a text of the kind that the model reads.")
     if output is not None:
         _check_output(output, model_dir)
     trained = load_trained_model(model_dir)
@@ -56,7 +62,7 @@ def publish(
             api.whoami()  # before the minutes that a proof may take
     with _scratch_folder(output) as scratch:
         bundle = scratch / "bundle"
-        files = assemble_bundle(trained, bundle, repo_id, license_id, language)
+        files = assemble_bundle(trained, bundle, repo_id, license_id, language, example=example)
         _print_files(files, f"{model_dir}, for {repo_id}")
         print(f"proof: {prove_bundle(bundle, trained.model, trained.tokenizer)}.", flush=True)
         if output is None:

@@ -62,6 +62,18 @@ def choose_examples(labels: np.ndarray, predictions: np.ndarray, count: int, see
     return generator.permutation(np.concatenate([wrong, right]).astype(int)).tolist()
 
 
+HOW_TO_READ = (
+    "Coloured words moved the model: blue with a solid line speaks for the label, orange with a dotted line against "
+    "it; the stronger the colour, the more the word counts within its text. The sum below a text: its words, its "
+    "special tokens such as [CLS], and the rest, which the method gives to no token, make the label's logit, from "
+    "which its probability comes."
+)
+MISTAKES = (
+    "At a mistake (✗) orange speaks for the right label: why the one, and not the other. Mistakes are shown more often "
+    "than they happen."
+)
+
+
 def write_page(
     pipe: AttribTextClassificationPipeline,
     rows: Dataset,
@@ -70,8 +82,11 @@ def write_page(
     title: str,
     path: Path,
 ) -> None:
-    """Explain the given rows and write them as one self-contained HTML page, mistakes marked."""
-    fragments = []
+    """Explain the given rows and write them as one self-contained HTML page.
+
+    A mistake is marked, and its words say why the model chose its label and not the right one.
+    """
+    fragments, mistakes = [], 0
     for row in rows:
         text = row[section.text]
         if section.text_pair:
@@ -79,7 +94,11 @@ def write_page(
         # top_k=1 asks for a list whether the input is a text or a pair
         result = pipe(text, top_k=1)[0]
         truth = labels[row[section.label]]
-        right = result["label"] == truth
-        heading = f"✓ {truth}" if right else f"✗ predicted {result['label']}, labelled {truth}"
+        heading = f"✓ {truth}"
+        if result["label"] != truth:
+            mistakes += 1
+            heading = f"✗ predicted {result['label']}, labelled {truth}"
+            result = pipe(text, top_k=1, contrast=truth)[0]
         fragments.append((heading, render_html(text, result)))
-    path.write_text(render_page(title, fragments), encoding="utf-8")
+    introduction = f"{HOW_TO_READ} {MISTAKES}" if mistakes else HOW_TO_READ
+    path.write_text(render_page(title, fragments, introduction=introduction), encoding="utf-8")

@@ -13,12 +13,13 @@ from typing import Any
 from .text_spans import sum_scores
 
 
-# Text, highlights at full strength included, keeps a contrast of at least 4.5 (WCAG AA) in both schemes;
-# blue and orange stay apart for every common colour blindness, underlines in greyscale.
+# Text, highlights at full strength included, keeps a contrast of at least 4.5 (WCAG AA) in both schemes; blue and
+# orange stay apart for every common colour blindness, underlines in greyscale. Paper is white: dark is for screens.
+# Browsers place words in 1/64 px: a line height or padding that is no such fraction sets some of them a pixel lower.
 _STYLE = """<style>
 .attrib-view{--ink:#1b1f24;--soft:#57606a;--card:#ffffff;--line:#d8dee4;--for:0,114,178;--against:213,94,0;\
 --depth:.55;color-scheme:light}
-@media (prefers-color-scheme:dark){.attrib-view{--ink:#eef1f4;--soft:#a3adb8;--card:#171b21;--line:#343b44;\
+@media screen and (prefers-color-scheme:dark){.attrib-view{--ink:#eef1f4;--soft:#a3adb8;--card:#171b21;--line:#343b44;\
 --for:30,140,210;--against:225,105,25;--depth:.6;color-scheme:dark}}
 .attrib-view{box-sizing:border-box;max-width:100%;margin:.5em 0;padding:1.1em 1.25em;overflow:hidden;\
 border:1px solid var(--line);border-radius:12px;background:var(--card);color:var(--ink);text-align:start;\
@@ -30,10 +31,10 @@ unicode-bidi:isolate;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .attrib-bar{height:4px;margin:.4em 0 0;border-radius:2px;background:var(--line);overflow:hidden}
 .attrib-bar div{height:100%;border-radius:2px;background:rgb(var(--for))}
 .attrib-note{margin-top:.7em;color:var(--soft);font-size:.8125em;overflow-wrap:anywhere}
-.attrib-text{margin:.8em 0;line-height:1.85;white-space:pre-wrap;tab-size:4;overflow-wrap:anywhere;\
+.attrib-text{margin:.8em 0;line-height:1.875;white-space:pre-wrap;tab-size:4;overflow-wrap:anywhere;\
 unicode-bidi:plaintext}
 .attrib-note+.attrib-text{margin-top:.15em}
-.attrib-for,.attrib-against{border-radius:.2em;padding-block:.14em;box-decoration-break:clone;\
+.attrib-for,.attrib-against{border-radius:.2em;padding-block:.125em;box-decoration-break:clone;\
 -webkit-box-decoration-break:clone;background:rgba(var(--tone),calc(var(--a)*var(--depth)));\
 text-decoration:underline 2px rgba(var(--tone),calc(var(--a)*1.5));text-underline-offset:.3em;\
 text-decoration-skip-ink:none}
@@ -53,16 +54,27 @@ font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Noto S
 main{box-sizing:border-box;max-width:52rem;margin:0 auto;padding:clamp(1rem,4vw,3rem) clamp(.75rem,4vw,2rem)}
 h1{margin:0 0 1.2rem;font-size:clamp(1.4rem,4vw,1.9rem);line-height:1.25;font-weight:700;\
 letter-spacing:-.015em;text-wrap:balance;overflow-wrap:anywhere}
+.lead{margin:-.6rem 0 1.2rem;color:#57606a;overflow-wrap:anywhere}
 h2{margin:2rem 0 0;font-size:1rem;line-height:1.4;font-weight:600;overflow-wrap:anywhere}
 section+section{margin-top:1.1rem}
-@media (prefers-color-scheme:dark){body{background:#0d1014;color:#eef1f4}}
-@media print{body{background:none}.attrib-view{break-inside:avoid}}
+@media screen and (prefers-color-scheme:dark){body{background:#0d1014;color:#eef1f4}.lead{color:#a3adb8}}
+@page{margin:15mm}
+@media print{:root{color-scheme:light}body{background:none}main{padding:0}\
+section{break-inside:avoid}h2{break-after:avoid}}
 </style>"""
 
 # What HTML or UTF-8 cannot hold: controls but tab and line ends, and lone surrogates.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _TEXT_NAMES = {"text": "Text", "text_pair": "Text pair"}
+
+# The parts of the sum up to the logit: where the result has them, and what they are.
+_PARTS = {
+    "special tokens": ("special_score", "the scores of tokens that stand for no word, such as [CLS] and [SEP]"),
+    "rest": ("residual", "what this method gives to no token"),
+}
+_LOGIT = ("= logit", "the label's score, before the scores of all labels become probabilities")
+_LOGIT_DIFFERENCE = ("= logit difference", "how far the one label's score is above the other's")
 
 
 class HTMLFragment(str):
@@ -126,13 +138,14 @@ def render_html(
     return HTMLFragment("".join(parts))
 
 
-def render_page(title: str, fragments: Iterable[str | tuple[str, str]]) -> str:
+def render_page(title: str, fragments: Iterable[str | tuple[str, str]], *, introduction: str = "") -> str:
     """A complete HTML document that shows fragments below each other.
 
     Args:
         title: plain text, for the window and the top of the page.
         fragments: fragments, or pairs of a plain-text heading and a fragment. A string that does not
             declare itself HTML (by `__html__`, as `HTMLFragment` does) is escaped.
+        introduction: plain text, below the title.
 
     Returns:
         The document, always encodable as UTF-8, without scripts or anything to download.
@@ -144,11 +157,12 @@ def render_page(title: str, fragments: Iterable[str | tuple[str, str]]) -> str:
         top = "" if heading is None else f"<h2>{_isolated(heading)}</h2>\n"
         # One copy of the fragments' style, in the head, serves them all.
         sections.append(f"<section>\n{top}{body.replace(_STYLE, '')}\n</section>\n")
+    lead = f'<p class="lead">{_isolated(introduction)}</p>\n' if introduction else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_escaped(title)}</title>\n{_STYLE}\n{_PAGE_STYLE}\n</head>\n<body>\n<main>\n"
-        f"<h1>{_isolated(title)}</h1>\n{''.join(sections)}</main>\n</body>\n</html>\n"
+        f"<h1>{_isolated(title)}</h1>\n{lead}{''.join(sections)}</main>\n</body>\n</html>\n"
     )
 
 
@@ -156,7 +170,7 @@ def _head(result: Mapping[str, Any]) -> str:
     """The label, its probability with a bar, and what the words explain where that is not the label."""
     score = float(result["score"])
     is_probability = 0 <= score <= 1
-    shown = f"{score:.1%}" if is_probability else _signed(score)
+    shown = f"{score:.1%}" if is_probability else signed(score)
     head = (
         f'<div class="attrib-head"><span class="attrib-label">{_isolated(result["label"])}</span>'
         f'<span class="attrib-probability">{shown}</span></div>'
@@ -182,13 +196,14 @@ def _foot(result: Mapping[str, Any], scores: Sequence[float]) -> str:
         f'<span class="attrib-for" style="--a:.7">for {_isolated(_explained(result))}</span>'
         f'<span class="attrib-against" style="--a:.7">{against}</span></div>'
     )
-    terms = {"words": sum_scores(scores)}
-    for name, key in (("special tokens", "special_score"), ("rest", "residual")):
+    terms = [("words", "the words' scores, added up", sum_scores(scores))]
+    for name, (key, meaning) in _PARTS.items():
         if result.get(key) is not None:
-            terms[name] = float(result[key])
+            terms.append((name, meaning, float(result[key])))
     if len(terms) > 1:
-        terms["= logit" if contrast is None else "= logit difference"] = sum_scores(list(terms.values()))
-        items = " ".join(f"<span>{name} <b>{_signed(value)}</b></span>" for name, value in terms.items())
+        total = sum_scores([value for *_, value in terms])
+        terms.append((*(_LOGIT if contrast is None else _LOGIT_DIFFERENCE), total))
+        items = " ".join(f'<span title="{what}">{name} <b>{signed(value)}</b></span>' for name, what, value in terms)
         foot += f'<div class="attrib-sum">{items}</div>'
     return foot + "</div>"
 
@@ -217,11 +232,11 @@ def _highlighted(text: str, attributions: Iterable[Mapping[str, Any]], max_score
         mark = ""
         if strength >= 0.005:  # below, two decimals show nothing
             mark = f'class="attrib-{"for" if score > 0 else "against"}" style="--a:{strength:.2f}" '
-        yield f'<span {mark}title="{_signed(score)}">{escape(text[start:end])}</span>'
+        yield f'<span {mark}title="{signed(score)}">{escape(text[start:end])}</span>'
     yield escape(text[position:])
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     """A number with its sign and three significant digits."""
     return "not a number" if math.isnan(value) else f"{value + 0.0:+#.3g}".rstrip(".")
 

@@ -1,7 +1,7 @@
 import js from "@eslint/js";
 
 // Names that the code uses of the two places it runs in.
-const BROWSER = ["document", "Option", "Worker", "Blob", "URL", "performance", "fetch", "addEventListener", "postMessage"];
+const BROWSER = ["document", "Option", "Worker", "Blob", "URL", "performance", "fetch", "addEventListener", "postMessage", "Image", "getComputedStyle"];
 const NODE = ["process", "URL"];
 const readonly = (names) => Object.fromEntries(names.map((name) => [name, "readonly"]));
 const HTML_FROM_TEXT = ["innerHTML", "outerHTML", "insertAdjacentHTML"];

@@ -1,5 +1,6 @@
 """Publishing: a minimal bundle of this package's own code, proven elsewhere, and nothing sent without the proof."""
 
+import ast
 import contextlib
 import html
 import json
@@ -20,6 +21,7 @@ import torch
 import yaml
 from huggingface_hub import HfApi, ModelCard, constants, metadata_load
 from huggingface_hub.errors import LocalTokenNotFoundError
+from rendered_markdown import rendered
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
@@ -30,7 +32,7 @@ from attrib_lab.bundle_check import align_weights
 from attrib_lab.bundle_proof import Proof, prove_bundle
 from attrib_lab.bundles import assemble_bundle, load_trained_model
 from attrib_lab.errors import UserError
-from attrib_lab.model_card import escape_markdown, model_card, read_data_source
+from attrib_lab.model_card import model_card, read_data_source
 from attrib_lab.publishing import publish
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 
@@ -132,6 +134,7 @@ def assembled_only(monkeypatch) -> None:
 
 def test_bundle_is_complete_and_minimal(published):
     data = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
+    data |= {"explanation.png"}
     assert {file.name for file in published.folder.iterdir()} == data | set(CODE)
 
 
@@ -311,26 +314,56 @@ def test_card_of_a_conservative_method_says_what_the_residual_is(model_dir):
     assert "The method is conservative: the residual is the share of the model's biases" in card
 
 
+def test_card_says_what_an_explanation_costs(model_dir):
+    def card_of(method: str) -> str:
+        return model_card(AttribConfig.from_pretrained(model_dir, attribution_method=method), REPO_ID, {}, {})
+
+    assert "by one backward pass through it" in card_of("lrp")
+    assert "out of its own forward pass" in card_of("attention_last")
+    assert "by 40 more passes through it" in card_of("integrated_gradients")
+    assert not any("own forward pass" in card_of(method) for method in ("damped_lrp", "integrated_gradients"))
+
+
 def test_hostile_labels_break_neither_header_nor_html(card):
     header, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", card, re.DOTALL).groups()
     assert yaml.safe_load(header)["license"] == "apache-2.0"
-    prose = re.sub(r"```.*?```", "", body, flags=re.DOTALL)
-    assert "<" not in prose
-    assert not re.search(r"^# Owned|^---$|^license", prose, re.MULTILINE)
-    rows = re.findall(r"^\| (\d+) \| (.*) \|$", prose, re.MULTILINE)
+    rows = re.findall(r"<tr>\s*<td[^>]*>(\d+)</td>\s*<td[^>]*>(.*?)</td>\s*</tr>", rendered(body))
     assert [html.unescape(label) for _, label in rows] == [
         "World",
         "Sci/Tech",
         "</td><script>alert(1)</script> `x` | **B** [y](javascript:z) \ufffd --- license: evil --- # Owned",
     ]
-    assert not set("`|*[]_#") & set(re.sub(r"&#\d+;", "", rows[2][1]))
+    assert not re.search(r"<script|javascript:z\"|<h1>Owned|<hr", rendered(body))
 
 
-def test_escaped_text_can_be_written_and_means_itself():
-    escaped = escape_markdown(HOSTILE)
-    assert escaped.encode("utf-8")  # the half character would raise
-    assert html.unescape(escaped).replace("\ufffd", "").split() == HOSTILE.translate({0x202E: "", 0xD800: ""}).split()
-    assert escape_markdown("👩🏽‍🚀 naïve (a, b) - c/d.") == "👩🏽‍🚀 naïve (a, b) - c/d."
+def test_card_shows_a_picture_and_says_it_in_words(card, published):
+    (alternative,) = re.findall(r'^<p><img src="explanation.png" alt="(.*)" /></p>$', rendered(card), re.MULTILINE)
+    assert "“Stocks rally as oil prices fall.” is labelled" in html.unescape(alternative)
+    assert re.search(r"the strongest words: \w+ [+-]\d\.\d\d, ", alternative)
+    assert (published.folder / "explanation.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("assembled_only")
+def test_card_explains_the_text_it_is_given(model_dir, tmp_path):
+    example = 'the cup "won" $$ \\( ``` \n{oil} \u202e 漢'
+    publish(model_dir, REPO_ID, output=tmp_path / "bundle", example=example)
+    written = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    literals = re.findall(r"(?:classify|tokenizer)\((\".*?\")(?:\)\[0\]|, return)", written)
+    assert [ast.literal_eval(literal) for literal in literals] == [example, example]
+    assert not re.search(r"\$\$|\\\\\(", written)
+
+
+@pytest.mark.usefixtures("assembled_only")
+def test_text_that_cannot_be_drawn_leaves_a_card_without_a_picture_and_a_word_on_it(model_dir, tmp_path, capsys):
+    publish(model_dir, REPO_ID, output=tmp_path / "bundle", example="הממשלה")
+    assert "explanation.png" not in (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert not (tmp_path / "bundle" / "explanation.png").exists()
+    assert "the model card has no picture: a script that runs from right to left" in capsys.readouterr().out
+
+
+def test_empty_example_is_refused(model_dir):
+    with pytest.raises(UserError, match="--example is empty"):
+        publish(model_dir, REPO_ID, example=" \n")
 
 
 @pytest.mark.parametrize(
@@ -406,7 +439,12 @@ class Hub:
 
     def upload_folder(self, repo_id: str, folder_path: Path, commit_message: str, delete_patterns: list[str]) -> None:
         # What an earlier version left: code, weights and tokenizer files go, what the owner added stays.
-        stale = {name for name in ("old.py", "vocab.txt", "photo.png") for p in delete_patterns if fnmatch(name, p)}
+        stale = {
+            name
+            for name in ("old.py", "vocab.txt", "photo.png", "explanation.png")
+            for p in delete_patterns
+            if fnmatch(name, p)
+        }
         self.calls.append(("upload_folder", {"repo_id": repo_id, "deleted": stale}))
         self.received = {file.name: file.read_bytes() for file in Path(folder_path).rglob("*")}
 
@@ -417,7 +455,7 @@ def test_upload_sends_the_very_bundle_that_output_writes(model_dir, published, c
     publish(model_dir, REPO_ID, private=True, license_id="apache-2.0", language="en", api=hub)
     assert hub.calls == [
         ("create_repo", {"repo_id": REPO_ID, "private": True, "exist_ok": True}),
-        ("upload_folder", {"repo_id": REPO_ID, "deleted": {"old.py", "vocab.txt"}}),
+        ("upload_folder", {"repo_id": REPO_ID, "deleted": {"old.py", "vocab.txt", "explanation.png"}}),
     ]
     assert hub.received == {file.name: file.read_bytes() for file in published.folder.iterdir()}
     assert capsys.readouterr().out.endswith(f"uploaded to https://hub.example/{REPO_ID}\n")

@@ -1,10 +1,14 @@
 """What a person looks at: which examples are chosen, and a curve that can be drawn from any history."""
 
+import re
+
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from attrib_lab import reports
-from attrib_lab.reports import choose_examples, draw_curve
+from attrib_lab.recipes import DataSection
+from attrib_lab.reports import choose_examples, draw_curve, write_page
 
 
 def test_up_to_a_third_of_the_examples_are_mistakes():
@@ -66,3 +70,32 @@ def test_a_perfect_score_is_inside_its_panel(tmp_path, monkeypatch):
 def test_a_curve_is_a_picture(tmp_path, history):
     draw_curve(history, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def says_world(text, top_k, contrast=None):
+    """Stands for a pipeline: every text is World, its first letter speaks."""
+    words = [{"word": text[:1], "start": 0, "end": 1, "score": 2.0 if contrast is None else -2.0}]
+    answer = {"label": "World", "score": 0.9, "attributions": words, "special_score": 0.0, "residual": 1.0}
+    return [answer if contrast is None else answer | {"contrast": contrast}]
+
+
+def page_of(tmp_path, truths):
+    rows = Dataset.from_dict({"text": ["a text"] * len(truths), "label": truths})
+    write_page(says_world, rows, DataSection(train="rows.csv"), ["World", "Sports"], "run", tmp_path / "page.html")
+    return re.sub(r"<style>.*?</style>|<[^>]+>", "", (tmp_path / "page.html").read_text("utf-8"), flags=re.DOTALL)
+
+
+def test_a_mistake_is_marked_and_says_why_not_the_right_label(tmp_path):
+    page = page_of(tmp_path, [0, 1])
+    assert "✓ World" in page
+    assert "✗ predicted World, labelled Sports" in page
+    assert page.count("Why World, not Sports") == page.count("for Sports") == page.count("logit difference") == 1
+    assert "for Worldagainst" in page
+
+
+def test_the_page_says_how_to_read_it(tmp_path):
+    page = page_of(tmp_path, [0])
+    for word in ("blue", "orange", "special tokens", "the rest", "logit"):
+        assert word in page
+    assert "mistake" not in page
+    assert "At a mistake (✗) orange speaks for the right label" in page_of(tmp_path, [1])

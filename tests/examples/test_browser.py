@@ -1,6 +1,5 @@
 """The page in examples/browser beside the Python pipeline: same labels, probabilities, words and scores."""
 
-import functools
 import json
 import math
 import os
@@ -8,16 +7,13 @@ import random
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
-from modeling_attrib import AttribForSequenceClassification
+from docs.take_pictures import served
+from modeling_attrib import AttribForSequenceClassification, render_html, render_page
 from modeling_attrib.pipeline_attrib import AttribTextClassificationPipeline
 from modeling_attrib.text_spans import word_spans
 
@@ -71,18 +67,6 @@ def pipe() -> AttribTextClassificationPipeline:
     return AttribTextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The URL of a folder that a plain file server shows."""
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-
-
 def page_beside(folder: Path, **files: str | bytes | None) -> None:
     """The built page in a folder of its own, with some of its model's files replaced, or left out (None)."""
     (folder / "model").mkdir(parents=True)
@@ -117,9 +101,11 @@ def unit_places(text: str) -> list[int]:
     return places
 
 
-def run_node(script: str, argument: str, given: object) -> object:
+def run_node(script: str, *arguments: object) -> object:
+    """What a script prints for its arguments; the last one travels as JSON."""
+    *named, given = arguments
     done = subprocess.run(
-        ["node", str(PAGE / "test" / script), argument],
+        ["node", str(PAGE / "test" / script), *named],
         input=json.dumps(given),
         capture_output=True,
         text=True,
@@ -172,7 +158,9 @@ def test_page_equals_pipeline(pipe, visit, text):
 
 def test_chosen_label_equals_pipeline(pipe, visit):
     for target in range(len(pipe.model.config.id2label)):
-        assert_same(pipe, visit["answers"][TEXTS[0], target, None], TEXTS[0], target=target)
+        answer = visit["answers"][TEXTS[0], target, None]
+        assert_same(pipe, answer, TEXTS[0], target=target)
+        assert answer["focused"] == str(target), "who chose with the keyboard has lost their place"
 
 
 def test_contrast_equals_pipeline(pipe, visit):
@@ -205,6 +193,32 @@ def test_nothing_leaves_the_origin_and_nothing_complains(visit, origin):
     assert [url for url in visit["requests"] if not url.startswith(own)] == []
     assert visit["complaints"] == visit["dialogs"] == []
     assert visit["elsewhere"] == ["TypeError", "TypeError"], "the page or its thread could fetch from elsewhere"
+
+
+# Words of one letter, whose tops are level; lengths that leave lines at every fraction of a pixel.
+LEVEL_TEXT = " ".join("x" * (1 + 7 * number % 11) for number in range(40))
+
+
+def assert_level(found: dict[str, list[int]]) -> None:
+    assert all(words > 30 for words, _ in found.values())
+    assert {density: strays for density, (_, strays) in found.items() if strays} == {}, "words jump out of their line"
+
+
+def test_words_of_the_page_stand_level(pipe, origin):
+    assert_level(run_node("lines.js", origin, "#words", [LEVEL_TEXT]))
+
+
+def test_words_of_rendered_html_stand_level(tmp_path):
+    draw = random.Random(0)
+    fragments = []
+    for _ in range(4):
+        scores = [draw.choice((0, 1)) * draw.gauss(0, 1) for _ in word_spans(LEVEL_TEXT)]
+        words = [{"start": s, "end": e, "score": score} for (s, e), score in zip(word_spans(LEVEL_TEXT), scores)]
+        result = {"label": "World", "score": draw.random(), "attributions": words, "residual": 1.0}
+        fragments.append(("heading", render_html(LEVEL_TEXT, result)))
+    (tmp_path / "page.html").write_text(render_page("title", fragments), encoding="utf-8")
+    with served(tmp_path) as url:
+        assert_level(run_node("lines.js", f"{url}page.html", ".attrib-text", []))
 
 
 def foreign_graph() -> bytes:

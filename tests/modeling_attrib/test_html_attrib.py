@@ -32,6 +32,7 @@ class Reader(HTMLParser):
     def __init__(self, markup):
         super().__init__(convert_charrefs=True)
         self.elements, self.open, self.unbalanced, self.other = [], [], [], []
+        self.inside_texts = []
         self.feed(markup)
         self.close()
         self.unbalanced += [element["tag"] for element in self.open]
@@ -40,6 +41,8 @@ class Reader(HTMLParser):
         assert len(dict(attrs)) == len(attrs), "an attribute is given twice"
         element = {"tag": tag, "attrs": dict(attrs), "text": ""}
         self.elements.append(element)
+        if any(holder["attrs"].get("class") == "attrib-text" for holder in self.open):
+            self.inside_texts.append(element)
         if tag not in self.VOID:
             self.open.append(element)
 
@@ -66,7 +69,7 @@ class Reader(HTMLParser):
         """`(class, strength, title, text)` of each attributed word."""
         return [
             (e["attrs"].get("class"), e["attrs"].get("style"), e["attrs"]["title"], e["text"])
-            for e in self.elements
+            for e in self.inside_texts
             if "title" in e["attrs"]
         ]
 
@@ -158,6 +161,18 @@ def test_the_sum_up_to_the_logit():
     ]
 
 
+def test_every_part_of_the_sum_says_what_it_is():
+    def meanings(given):
+        elements = Reader(render_html("", given)).elements
+        return {e["text"].rsplit(" ", 1)[0]: e["attrs"]["title"] for e in elements if "title" in e["attrs"]}
+
+    found = meanings(result([], special_score=0.25, residual=-1.0))
+    assert list(found) == ["words", "special tokens", "rest", "= logit"]
+    assert "no token" in found["rest"]
+    assert "[CLS]" in found["special tokens"]
+    assert "above the other's" in meanings(result([], residual=1.0, contrast="Sports"))["= logit difference"]
+
+
 def test_contrast_names_both_labels():
     given = result([(0, 1, 2.0)], contrast="Sports", residual=0.5)
     reader = Reader(render_html("a", given))
@@ -215,7 +230,7 @@ def test_a_scale_that_is_none_raises(max_score):
 
 
 FRAGMENT_TAGS = {"style", "div", "span", "bdi", "b"}
-PAGE_TAGS = FRAGMENT_TAGS | {"html", "head", "meta", "title", "body", "main", "h1", "h2", "section"}
+PAGE_TAGS = FRAGMENT_TAGS | {"html", "head", "meta", "title", "body", "main", "h1", "h2", "p", "section"}
 STYLE = re.compile(r"--a:(0?\.\d+|1\.00)|width:\d{1,3}\.\d%")
 
 
@@ -248,8 +263,9 @@ def test_no_text_acts_wherever_it_stands(hostile):
     assert reader.texts("attrib-label") == [shown(hostile)]
     assert f"Why {shown(hostile)}2, not {shown(hostile)}3" in reader.texts("attrib-note")
 
-    page = check_inert(render_page(hostile, [(hostile, fragment), fragment, hostile]), PAGE_TAGS)
-    assert page.texts("title") == page.texts("h1") == page.texts("h2") == [shown(hostile)]
+    sections = [(hostile, fragment), fragment, hostile]
+    page = check_inert(render_page(hostile, sections, introduction=hostile), PAGE_TAGS)
+    assert page.texts("title") == page.texts("h1") == page.texts("h2") == page.texts("lead") == [shown(hostile)]
     assert page.texts("attrib-text") == 2 * reader.texts("attrib-text")
     # A plain string is no fragment: it is shown as text.
     assert page.texts("section")[2].strip() == shown(hostile)
@@ -323,6 +339,24 @@ def test_a_page_is_a_whole_document_with_one_style_for_all_fragments():
     own_styles = Reader(fragments[0]).texts("style")
     assert [style for style in reader.texts("style") if style in own_styles] == own_styles
     assert check_inert(render_page("Nothing", []), PAGE_TAGS).texts("h1") == ["Nothing"]
+    assert check_inert(render_page("Nothing", []), PAGE_TAGS).texts("p") == []
+
+
+def test_words_stand_on_the_grid_on_which_browsers_place_them():
+    """Of what stands in a line, none may be a fraction of 1/64 px off: rounded to pixels, words would jump."""
+    style = Reader(render_html("a", word_result("a"))).texts("style")[0]
+    (line,) = re.findall(r"\.attrib-text\{[^}]*line-height:([\d.]+);", style)
+    (padding,) = re.findall(r"\.attrib-for,\.attrib-against\{[^}]*padding-block:([\d.]+)em;", style)
+    for zoom in (1, 1.25, 1.5, 1.75, 2, 2.5, 3):
+        for length in (line, padding):
+            assert float(length) * 16 * zoom * 64 % 1 == 0, (length, zoom)
+    assert float(line) * 16 % 1 == 0, "lines of whole pixels"
+
+
+def test_paper_is_light_and_no_heading_stands_alone_at_its_foot():
+    styles = "".join(Reader(render_page("a", [render_html("a", word_result("a"))])).texts("style"))
+    assert set(re.findall(r"@media ([^{]*)\{", styles)) == {"screen and (prefers-color-scheme:dark)", "print"}
+    assert "section{break-inside:avoid}" in styles
 
 
 def luminance(color):

@@ -50,7 +50,7 @@ function show(text, result, milliseconds) {
   shown = { text, target: result.target };
   $("label").replaceChildren(isolated(labels[result.predicted]));
   $("probability").textContent = percent(result.probabilities[result.predicted]);
-  $("labels").replaceChildren(...labelBars(labels, result, (label) => explain(text, label)));
+  showLabels(text, result);
   for (const option of $("contrast").options) option.disabled = Number(option.value) === result.target;
   $("contrast").value = result.contrast;
   $("question").replaceChildren(...question(labels[result.target], labels[result.contrast]));
@@ -64,6 +64,13 @@ function show(text, result, milliseconds) {
       : `The text is longer than the model reads: the last ${(text.length - result.readTo).toLocaleString("en")} of ` +
         `${text.length.toLocaleString("en")} characters, shown pale, were left out. `;
   say(`${cut}${result.tokens} tokens in ${(milliseconds / 1000).toFixed(2)} s, in this browser.`, Boolean(cut));
+}
+
+/** New bars in place of the old ones; who was on one of them stays on that label's. */
+function showLabels(text, result) {
+  const held = document.activeElement.closest("#labels .label")?.dataset.index;
+  $("labels").replaceChildren(...labelBars(labels, result, (label) => explain(text, label)));
+  $("labels").querySelector(`[data-index="${held}"]`)?.focus();
 }
 
 /** Says one word's score below the text. */

@@ -86,19 +86,24 @@ export function highlighted(text, words, readTo) {
   return nodes;
 }
 
-/** "words + special tokens + rest = score", each part as text and exact number. */
+/** "words + special tokens + rest = score", each part as text, exact number, and what it is where one points at it. */
 export function sumLine(words, result) {
-  const ofWords = words.reduce((total, { score }) => total + score, 0);
+  const ofWords = words.reduce((sum, { score }) => sum + score, 0);
+  const total = ofWords + result.specialScore + result.residual;
   const parts = [
-    ["words ", ofWords],
-    [" + special tokens ", result.specialScore],
-    [" + rest ", result.residual],
-    [result.contrast < 0 ? " = logit " : " = logit difference ", ofWords + result.specialScore + result.residual],
+    ["words ", ofWords, "the words' scores, added up"],
+    [" + special tokens ", result.specialScore, "the scores of tokens that stand for no word, such as [CLS] and [SEP]"],
+    [" + rest ", result.residual, "what this method gives to no token"],
+    result.contrast < 0
+      ? [" = logit ", total, "the label's score, before the scores of all labels become probabilities"]
+      : [" = logit difference ", total, "how far the one label's score is above the other's"],
   ];
-  return parts.map(([name, value]) => {
+  return parts.map(([name, value, meaning]) => {
     const number = element("b", "", signed(value));
     number.dataset.value = value;
-    return element("span", "", name, number);
+    const part = element("span", "", name, number);
+    part.title = meaning;
+    return part;
   });
 }
 

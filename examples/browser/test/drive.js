@@ -77,6 +77,7 @@ async function ask(page, { text, target, contrast }) {
       elements: words.querySelectorAll(":not(span)").length,
       foreign: document.querySelectorAll("img, iframe, style, body script, #result b *, #result bdi *").length,
       words: scores,
+      focused: document.activeElement.dataset.index ?? null,
       sum: [...document.querySelectorAll("#sum b")].map((number) => Number(number.dataset.value)),
     };
   });
