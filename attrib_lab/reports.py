@@ -33,7 +33,8 @@ def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
         (left, losses, "training loss", "#b4552d"),
         (right, accuracies, "validation accuracy", "#1f6f8b"),
     ):
-        axes.plot(list(points), list(points.values()), color=colour, marker="o", markersize=3, linewidth=1.6)
+        size = 3 if len(points) > 3 else 6  # a point alone is all there is to see
+        axes.plot(list(points), list(points.values()), color=colour, marker="o", markersize=size, linewidth=1.6)
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_xlabel("step")
         axes.set_xlim(left=0, right=max([*losses, *accuracies, 1]) * 1.03)

@@ -124,4 +124,4 @@ def describe_evaluation(state: State, metrics: dict[str, float], training_loss: 
         "macro F1": metrics.get("eval_macro_f1"),
     }
     figures = ", ".join(f"{name} {value:.3f}" for name, value in found.items() if value is not None)
-    return f"step {state.global_step} of {state.max_steps} (epoch {state.epoch:.2g}): {figures}"
+    return f"step {state.global_step} of {state.max_steps} (epoch {state.epoch:.3g}): {figures}"

@@ -212,6 +212,46 @@ def test_what_cannot_be_measured_is_counted_and_the_rest_is_measured(classifier_
         assert note.replace("_", "\\_") in page
 
 
+def test_where_a_plug_in_fails_is_shown_in_its_own_code(classifier_folder, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clumsy.py").write_text(
+        "import torch\n"
+        "def weigh(ids):\n"
+        "    return torch.ones(3) @ torch.ones(4)  # of other sizes\n"
+        "def explain(model, batch):\n"
+        "    return weigh(batch['input_ids'])\n"
+    )
+    options = {"methods": "clumsy:explain,lrp", "limit": 5, "metrics": "auac"}
+    results = run(classifier_folder, data, tmp_path / "out", **options)
+    (note,) = [note for note in results["notes"] if note.startswith("clumsy:explain: 5 of 5 texts not explained")]
+    assert "raised RuntimeError: " in note
+    shown = capsys.readouterr().err.splitlines()
+    shown = shown[next(n for n, line in enumerate(shown) if line.startswith("clumsy:explain fails on the text ")) :]
+    assert shown[0].endswith(", here:")
+    assert shown[1] == f'  File "{tmp_path / "clumsy.py"}", line 5, in explain'
+    assert shown[2] == "    return weigh(batch['input_ids'])"
+    (inner,) = [place for place, line in enumerate(shown) if line.endswith("line 3, in weigh")]
+    assert shown[inner + 1] == "    return torch.ones(3) @ torch.ones(4)  # of other sizes"
+    assert sum(line.startswith("  File ") for line in shown) == 2  # once, and nothing of ours or torch's
+    assert any(line.startswith("RuntimeError: ") for line in shown)
+
+
+def test_where_a_plug_in_fails_on_edited_texts_is_shown_too(classifier_folder, tmp_path, monkeypatch, capsys):
+    """A metric explains other texts than those of the data, and these are the ones that fail."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "picky.py").write_text(
+        "def explain(model, batch):\n"
+        "    if batch['input_ids'].shape[1] != 7: raise KeyError('length')\n"
+        "    return batch['input_ids'].float()\n"
+    )
+    rows = [{"text": text, "label": "sports"} for text in ("the goal is not new", "the bank is not old")]
+    data = write_rows(tmp_path, rows)
+    results = run(classifier_folder, data, tmp_path / "out", methods="picky:explain", metrics="stability")
+    assert any("an edited text is not explained" in note for note in results["notes"])
+    shown = capsys.readouterr().err
+    assert shown.count(f'File "{tmp_path / "picky.py"}", line 2, in explain') == 1
+
+
 def test_a_method_that_never_works_has_no_figures(classifier_folder, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hopeless.py").write_text("def explain(model, batch): raise RuntimeError('never')\n")
