@@ -52,7 +52,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         default="fp32",
         help="int8 for onnx, bf16 for the others; either needs --data (%(default)s)",
     )
-    parser.add_argument("--data", help="file with real texts, to measure what bf16 or int8 loses")
+    parser.add_argument("--data", help="real texts, as for evaluate, to measure what bf16 or int8 loses")
     parser.add_argument("--text", default="text", help="the column of --data that holds the texts (%(default)s)")
     parser.add_argument("--limit", type=int, default=500, help="texts of --data to measure with (%(default)s)")
     parser.add_argument("--allow-loss", action="store_true", help="keep a reduced precision whatever it loses")
@@ -164,7 +164,11 @@ def _add_concepts(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=FILE",
         help="a concept and its example sentences: .txt, one a line, or rows with a column --text; repeatable",
     )
-    parser.add_argument("--data", required=True, help="file of texts that the model is asked about")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="texts that the model is asked about, as for evaluate",
+    )
     parser.add_argument(
         "--random",
         metavar="FILE",

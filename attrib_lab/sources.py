@@ -44,8 +44,6 @@ def load_splits(section: DataSection, seed: int) -> Splits:
     Raises:
         UserError: for a missing file or column, an unreadable source, empty data, or labels that do not fit.
     """
-    if section.text == section.label:
-        raise UserError(f"text and label are the same column, {section.text!r}.")
     sources = {name: source for name in _SEEDS if (source := getattr(section, name))}
     rows = {name: _load_split(source, name, section, seed + _SEEDS[name]) for name, source in sources.items()}
     given = {name: read_labels(part, section.label, name) for name, part in rows.items()}

@@ -8,6 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from pyarrow import parquet
 
 from attrib_lab.errors import UserError
+from attrib_lab.exporting import load_texts
 from attrib_lab.recipes import DataSection
 from attrib_lab.sources import load_splits
 
@@ -160,6 +161,23 @@ def test_odd_columns_that_nobody_asked_for(tmp_path):
     assert len(read(save_lines(tmp_path, rows))) == 4
 
 
+def test_texts_to_measure_a_reduced_precision_on(tmp_path):
+    """As everywhere: a missing text is not the word None."""
+    rows = [{"text": None}, {"text": "NA"}, {"text": " "}, {"text": ["two", "words"]}, {"text": 7}, {"text": "last"}]
+    source = save_lines(tmp_path, rows[:3] + rows[4:])
+    assert load_texts(source, limit=2) == ["NA", "7"]
+    assert load_texts(save_lines(tmp_path, rows[3:4])) == ["two words"]
+    assert len(load_texts("newswire:5")) == 5
+    with pytest.raises(UserError, match="has no column 'body'; it has text"):
+        load_texts(source, "body")
+    with pytest.raises(UserError, match="--limit 0"):
+        load_texts(source, limit=0)
+
+
+def test_line_ends_of_old_machines(tmp_path):
+    assert read(save(tmp_path, "text,label\ra,x\rb,y\rc,y\r")) == [("a", "x"), ("b", "y"), ("c", "y")]
+
+
 # Labels -----------------------------------------------------------------------------------------------------
 
 
@@ -279,10 +297,6 @@ def test_broken_json_lines(tmp_path, content, message):
 def test_values_that_are_no_text_and_no_label(tmp_path, rows, message):
     source = save_lines(tmp_path, [{"text": text, "label": label} for text, label in rows])
     assert message in mistake(source)
-
-
-def test_text_and_label_are_two_columns(tmp_path):
-    assert "text and label are the same column, 'body'" in mistake("newswire:10", text="body", label="body")
 
 
 def test_a_file_of_another_kind(tmp_path):
