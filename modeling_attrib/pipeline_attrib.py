@@ -57,11 +57,12 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
 
     Raises:
         ValueError: for an unknown label, method, aggregation or an impossible overlap; for input that is no text;
-            for a pair of which both texts exceed the limit; for a tokenizer without offsets.
+            for a pair of which both texts exceed the limit; for a tokenizer without offsets; in training mode.
     """
 
     def __init__(self, *arguments: Any, onnx_file: str | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.model.eval()  # a model object comes as its Trainer left it: with dropout
         self._onnx = None if onnx_file is None else OnnxAttributions(onnx_file, self.model)
 
     def __call__(self, inputs: Any, **arguments: Any) -> Any:
@@ -77,6 +78,8 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
             As the stock pipeline: a list of one result for a text, one result for a pair, a list of them for a list or
             tuple, an iterator that reads on as it is asked for everything else.
         """
+        if self.model.training:
+            raise ValueError("the model is in training mode, where dropout changes every answer: call model.eval().")
         if isinstance(inputs, (list, tuple)):
             inputs = list(inputs)
             if not inputs:

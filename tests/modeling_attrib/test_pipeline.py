@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 from pipelines import LABELS, build, total
-from transformers import AutoTokenizer, BertConfig, TextClassificationPipeline
+from transformers import AutoTokenizer, BertConfig, TextClassificationPipeline, pipeline
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 
@@ -299,6 +299,23 @@ def test_left_padding_moves_no_score(minilm_folder):
         assert [e["score"] for e in one["attributions"]] == pytest.approx(
             [e["score"] for e in other["attributions"]], abs=1e-5
         )
+
+
+def test_a_model_object_from_training_is_read_without_dropout(minilm_folder):
+    trained = build(minilm_folder)
+    trained.model.train()
+    named = pipeline(
+        "text-classification",
+        model=trained.model,
+        tokenizer=trained.tokenizer,
+        pipeline_class=AttribTextClassificationPipeline,
+        device="cpu",
+    )
+    assert named("Oil falls") == trained("Oil falls")
+    assert named("Oil falls")[0]["attributions"]
+    trained.model.train()
+    with pytest.raises(ValueError, match="training mode"):
+        named("Oil falls")
 
 
 def test_names_given_one_way_are_known_both_ways(minilm_folder):

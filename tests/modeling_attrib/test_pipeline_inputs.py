@@ -16,10 +16,11 @@ from modeling_attrib import AttribTextClassificationPipeline
 
 TEXTS = ["Oil falls", "Stocks rise as oil falls", "", "A rocket"]
 ROWS = [
-    {"text": "Oil falls", "label": "Business", "id": 7},
-    {"text": "Stocks rise", "text_pair": "Oil falls", "label": None},
+    {"text": "Oil falls"},
+    {"text": "Stocks rise", "text_pair": "Oil falls"},
     {"text": "A rocket", "text_pair": None},
 ]
+COLUMNS = {"label": "Business", "id": 7, "text_length": None}  # what else stands in a data set's row
 
 
 class Rows(Dataset):
