@@ -90,16 +90,17 @@ def _label_indices(value: int | torch.Tensor, logits: torch.Tensor, name: str) -
     batch, labels = logits.shape
     if isinstance(value, str):
         raise ValueError(f"{name}={value!r}: use a label index or a tensor of them.")
-    indices = torch.as_tensor(value, device=logits.device).clone()  # autograd refuses inference-mode tensors
+    indices = torch.as_tensor(value)
     if indices.is_floating_point() or indices.dtype == torch.bool:
         raise ValueError(f"{name} holds label indices, not {indices.dtype}.")
     if indices.dim() == 0:
         indices = indices.expand(batch)
     if indices.shape != (batch,):
         raise ValueError(f"{name} has shape {tuple(indices.shape)}; expected one label index per text: ({batch},).")
-    if batch and not (int(indices.min()) >= 0 and int(indices.max()) < labels):
+    here = indices.cpu()  # read where that makes no device wait, and none compile a graph of its own
+    if batch and not (int(here.min()) >= 0 and int(here.max()) < labels):
         raise ValueError(f"{name}={value} is not a label: this model has labels 0 to {labels - 1}.")
-    return indices.long()
+    return indices.to(logits.device, torch.long, copy=True)  # a copy: autograd refuses inference-mode tensors
 
 
 @dataclass(frozen=True)

@@ -69,26 +69,31 @@ def integrated_gradients(
         text = _embed(classifier, inputs)
         start = at_least_float32(_baseline(classifier, inputs, text, baseline, special_ids))
         way = text - start
-    targets, contrast = request.resolve(logits), request.resolve_contrast(logits)
+    # On the host: which portion this is reaches the device as data, so that one that compiles graphs compiles one.
+    targets, contrast = request.resolve(logits).cpu(), request.resolve_contrast(logits)
+    contrast = None if contrast is None else contrast.cpu()
     batch, tokens = way.shape[:2]
     inputs = {name: value.expand(batch, *value.shape[1:]) for name, value in inputs.items()}
-    scores = start.new_zeros(batch, targets.shape[1], tokens)
-    nodes, node_weights = (values.to(start) for values in gauss_legendre(steps))
-    for texts in torch.arange(batch, device=start.device).split(max(1, _TOKENS_AT_ONCE // tokens)):
+    scores = torch.zeros(batch, targets.shape[1], tokens, dtype=start.dtype)
+    nodes, node_weights = gauss_legendre(steps)
+    for texts in torch.arange(batch).split(max(1, _TOKENS_AT_ONCE // tokens)):
         together = max(1, _TOKENS_AT_ONCE // (len(texts) * tokens))
         for some, some_weights in zip(nodes.split(together), node_weights.split(together)):
-            points = start[texts] + some.view(-1, 1, 1, 1) * way[texts]  # (steps, texts, tokens, width)
+            there, rows = texts.to(start.device), texts.repeat(len(some))
+            points = start[there] + some.to(start).view(-1, 1, 1, 1) * way[there]  # (steps, texts, tokens, width)
             points = points.flatten(0, 1).to(text.dtype).requires_grad_()
-            rows = texts.repeat(len(some))
-            here = {name: value[rows] for name, value in inputs.items()}
-            found = _classify_embeddings(classifier, here, points, weights[rows])
+            rows_there = rows.to(start.device)
+            here = {name: value[rows_there] for name, value in inputs.items()}
+            found = _classify_embeddings(classifier, here, points, weights[rows_there])
+            columns = []
             for column in range(targets.shape[1]):
                 fixed = AttributionRequest(targets[rows, column], None if contrast is None else contrast[rows, 0])
                 total = fixed.objective(found).sum()
                 (gradient,) = torch.autograd.grad(total, points, retain_graph=column + 1 < targets.shape[1])
-                products = (gradient * way[rows]).sum(dim=-1).unflatten(0, (len(some), len(texts)))
-                scores[texts, column] += torch.einsum("s,sbt->bt", some_weights, products)
-    return logits, scores.to(logits.dtype)
+                products = (gradient * way[rows_there]).sum(dim=-1).unflatten(0, (len(some), len(texts)))
+                columns.append(torch.einsum("s,sbt->bt", some_weights.to(start), products))
+            scores[texts] += torch.stack(columns, dim=1).cpu()
+    return logits, scores.to(logits)
 
 
 def _embed(classifier: Classifier, inputs: Inputs) -> torch.Tensor:
@@ -106,7 +111,7 @@ def _baseline(
     if "input_ids" in inputs:
         special = _special_ids(classifier) if special_ids is None else special_ids
         kept = torch.tensor(special, dtype=torch.long, device=text.device)
-        moves = moves & ~torch.isin(inputs["input_ids"], kept)
+        moves = moves & ~(inputs["input_ids"].unsqueeze(-1) == kept).any(dim=-1)
     if baseline == "zero":
         return text.masked_fill(moves.unsqueeze(-1), 0.0)
     embeddings = classifier.backbone.get_input_embeddings()

@@ -250,15 +250,15 @@ def random(classifier: Classifier, inputs: Inputs, request: AttributionRequest) 
     """Standard normal scores, seeded by the text and the label: the same alone, in a batch, and on any device."""
     with torch.no_grad():
         logits = classifier.classify(inputs)
-    targets, mask = request.resolve(logits), inputs["attention_mask"].bool()
-    ids = inputs.get("input_ids")
+    targets, mask = request.resolve(logits).cpu(), inputs["attention_mask"].cpu().bool()
+    ids = inputs["input_ids"].cpu() if "input_ids" in inputs else None
     scores = torch.zeros(*targets.shape, mask.shape[1])
     for row in range(len(mask)):
         length = int(mask[row].sum())
         text = ids[row][mask[row]].tolist() if ids is not None else [length]
         for column, target in enumerate(targets[row].tolist()):
             generator = torch.Generator().manual_seed(_seed(text, target))
-            scores[row, column, mask[row].cpu()] = torch.randn(length, generator=generator)
+            scores[row, column, mask[row]] = torch.randn(length, generator=generator)
     return logits, scores.to(logits)
 
 

@@ -63,7 +63,7 @@ _MARK = "_attrib_mark"
 
 def _secant_slope(u: torch.Tensor, value: torch.Tensor, at_zero: float) -> torch.Tensor:
     """f(u)/u from the value f(u), with its limit where u is 0."""
-    return torch.div(value, u).nan_to_num_(at_zero, torch.inf, -torch.inf)
+    return torch.div(value, u).nan_to_num_(at_zero)
 
 
 class PropagationRules(TorchFunctionMode):
