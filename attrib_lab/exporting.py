@@ -79,12 +79,14 @@ def export_model(
     with tempfile.TemporaryDirectory() as scratch, _quiet_exporter():
         file = Path(scratch) / FORMATS[format]
         exported = _in_bfloat16(model_dir) if precision == "bf16" else model
-        program = _export(exported, names, limit)
+        program = _export(exported, names, limit, format)
         try:
             print(f"writing {FORMATS[format]}.")
             run = _WRITERS[format](program, file, names, description)
             difference = check_equal(run, model, names, limit) if precision == "fp32" else None
-            run = _quantize(file, names) if precision == "int8" else run
+            if precision == "int8":
+                quantize(file.rename(file.with_suffix(".fp32")), file)
+                run = _onnx_run(file, names)
         except UserError:
             raise
         except Exception as error:  # whatever the format's own library says
@@ -139,9 +141,11 @@ def _in_bfloat16(model_dir: str | Path) -> AttribForSequenceClassification:
     return AttribForSequenceClassification.from_pretrained(str(model_dir), dtype=torch.bfloat16).eval()
 
 
-def _export(model: AttribForSequenceClassification, names: list[str], limit: int) -> torch.export.ExportedProgram:
+def _export(
+    model: AttribForSequenceClassification, names: list[str], limit: int, format: str
+) -> torch.export.ExportedProgram:
     try:
-        return export_attributions(model, names, limit)
+        return export_attributions(model, names, limit, explicit_attention=format == "onnx")
     except ValueError as error:
         raise UserError(f"export: {first_line(error)}") from None
 
@@ -177,15 +181,16 @@ def _onnx_run(file: Path, names: list[str]) -> Run:
     return lambda inputs: [torch.from_numpy(v) for v in session.run(None, {n: inputs[n].numpy() for n in names})]
 
 
-def _quantize(file: Path, names: list[str]) -> Run:
+def quantize(source: Path, file: Path) -> None:
+    """Write the ONNX file `source` with weights of 8 bits, one scale per output channel, into `file`."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    full, prepared = file.rename(file.with_suffix(".fp32")), file.with_suffix(".prepared")
+    prepared = file.with_suffix(".prepared")
     # The backward pass reads each weight transposed: folded in, it becomes a weight with channels of its own.
-    quant_pre_process(full, prepared, skip_symbolic_shape=True)
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
     quantize_dynamic(prepared, file, per_channel=True, weight_type=QuantType.QInt8)
-    return _onnx_run(file, names)
+    prepared.unlink()
 
 
 def _write_pt2(program: torch.export.ExportedProgram, file: Path, names: list[str], description: dict) -> Run:

@@ -1,8 +1,10 @@
 """Contestants: ways to a label, or to a label and the words behind it. This module: plain forward passes, and ours."""
 
 import importlib.util
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +14,7 @@ from .subjects import OURS, Batch, Subject
 
 UNIT = "F"
 SLOW = 20  # units: a slower contestant is measured at batch 1 only, in few rounds
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
 HERE = "main"  # the environment that the benchmark itself runs in
 
 
@@ -72,12 +75,7 @@ def contestant(name: str, role: str, **arguments: Any) -> Callable[[Callable[[Su
 
 def plain_forward(subject: Subject) -> Explain:
     """The unit: logits by transformers, float32, no gradients. It is timed in every environment."""
-
-    @torch.no_grad()
-    def forward(batch: Batch) -> Answer:
-        return Answer(subject.model(**batch.inputs).logits)
-
-    return forward
+    return _forward_of(subject.model)
 
 
 # The same forward pass by faster kernels: what of a win is the kernel's ---------------------------------------------
@@ -85,45 +83,37 @@ def plain_forward(subject: Subject) -> Explain:
 
 @contestant("forward, compiled", "forward", compiles=True)
 def _forward_compiled(subject: Subject) -> Explain:
-    from torch._inductor import config
-
-    compiled = torch.compile(subject.model, dynamic=True)  # as compile_attributions() does
-
-    @torch.no_grad()
-    def forward(batch: Batch) -> Answer:
-        with config.patch(freezing=True):
-            return Answer(compiled(**batch.inputs).logits)
-
-    return forward
+    return _compiled_forward(subject.model)
 
 
-@contestant("forward, ONNX", "forward", modules=("onnx", "onnxscript", "onnxruntime"))
-def _forward_onnx(subject: Subject) -> Explain:
-    file = subject.folder / "forward.onnx"
-    if not file.exists():
-        example = subject.batch(2, 8).inputs
-        texts = torch.export.Dim("texts", min=1)
-        tokens = torch.export.Dim("tokens", min=1, max=subject.model.config.max_position_embeddings)
-        shapes = {name: {0: texts, 1: tokens} for name in example}
-        torch.onnx.export(
-            subject.model,
-            kwargs=example,
-            f=file,
-            dynamo=True,
-            dynamic_shapes=shapes,
-            output_names=["logits"],
-            external_data=False,
-            verbose=False,
-        )
-    session = _onnx_session(file)
-    return lambda batch: Answer(*_run_onnx(session, batch, {}, ["logits"]))
+@contestant("forward, compiled bfloat16", "forward", compiles=True, tolerance=0.1)
+def _forward_compiled_bfloat16(subject: Subject) -> Explain:
+    return _compiled_forward(_plain_bfloat16(subject))
 
 
 @contestant("forward, bfloat16", "forward", tolerance=0.1)
 def _forward_bfloat16(subject: Subject) -> Explain:
-    _require_bfloat16()
-    model = type(subject.model).from_pretrained(subject.folder).bfloat16().eval()
+    return _forward_of(_plain_bfloat16(subject))
 
+
+@contestant("forward, ONNX", "forward", modules=_ONNX)
+def _forward_onnx(subject: Subject) -> Explain:
+    session = _onnx_session(_forward_file(subject))
+    return lambda batch: Answer(*_run_onnx(session, batch, {}, ["logits"]))
+
+
+@contestant("forward, ONNX int8", "forward", modules=_ONNX, tolerance=0.5)
+def _forward_int8(subject: Subject) -> Explain:
+    from attrib_lab.exporting import quantize
+
+    file = subject.folder / "forward_int8.onnx"
+    if not file.exists():
+        quantize(_forward_file(subject), file)
+    session = _onnx_session(file)
+    return lambda batch: Answer(*_run_onnx(session, batch, {}, ["logits"]))
+
+
+def _forward_of(model: Any) -> Explain:
     @torch.no_grad()
     def forward(batch: Batch) -> Answer:
         return Answer(model(**batch.inputs).logits)
@@ -131,7 +121,43 @@ def _forward_bfloat16(subject: Subject) -> Explain:
     return forward
 
 
-# Label and words by this project ------------------------------------------------------------------------------------
+def _compiled_forward(model: Any) -> Explain:
+    from torch._inductor import config
+
+    forward = _forward_of(torch.compile(model, dynamic=True))  # as compile_attributions() does
+
+    def frozen(batch: Batch) -> Answer:
+        with config.patch(freezing=True):
+            return forward(batch)
+
+    return frozen
+
+
+def _plain_bfloat16(subject: Subject) -> Any:
+    _require_bfloat16()
+    return type(subject.model).from_pretrained(subject.folder).bfloat16().eval()
+
+
+def _forward_file(subject: Subject) -> Path:
+    file = subject.folder / "forward.onnx"
+    if not file.exists():
+        example = subject.batch(2, 8).inputs
+        texts = torch.export.Dim("texts", min=1)
+        tokens = torch.export.Dim("tokens", min=1, max=subject.model.config.max_position_embeddings)
+        torch.onnx.export(
+            subject.model,
+            kwargs=example,
+            f=file,
+            dynamo=True,
+            dynamic_shapes={name: {0: texts, 1: tokens} for name in example},
+            output_names=["logits"],
+            external_data=False,
+            verbose=False,
+        )
+    return file
+
+
+# Label and words by this project, with the default method ------------------------------------------------------------
 
 
 @contestant("ours", "ours")
@@ -139,9 +165,9 @@ def _ours(subject: Subject) -> Explain:
     return _answer_of(_load_ours(subject))
 
 
-@contestant("ours, damped_lrp", "ours")
-def _ours_damped(subject: Subject) -> Explain:
-    return _answer_of(_load_ours(subject), attribution_method="damped_lrp")
+@contestant("ours, lrp", "ours")
+def _ours_lrp(subject: Subject) -> Explain:
+    return _answer_of(_load_ours(subject), attribution_method="lrp")
 
 
 @contestant("ours, all labels", "ours")
@@ -149,38 +175,72 @@ def _ours_all_labels(subject: Subject) -> Explain:
     return _answer_of(_load_ours(subject), attribution_target="all")
 
 
-@contestant("ours, compiled", "ours", compiles=True)
-def _ours_compiled(subject: Subject) -> Explain:
-    model = _load_ours(subject)
-    if not hasattr(model, "compile_attributions"):
-        raise UnavailableError("this version of the model has no compile_attributions()")
-    model.compile_attributions()
-    return _answer_of(model)
-
-
-@contestant("ours, ONNX", "ours", modules=("onnx", "onnxscript", "onnxruntime"))
-def _ours_onnx(subject: Subject) -> Explain:
-    if importlib.util.find_spec("attrib_lab.exporting") is None:
-        raise UnavailableError("this version has no attrib_lab.exporting")
-    from attrib_lab.exporting import export_model
-
-    folder = subject.folder / "exported"
-    if not (folder / "model.onnx").exists():
-        export_model(str(subject.folder / OURS), str(folder), format="onnx")
-    session = _onnx_session(folder / "model.onnx")
-
-    def explain(batch: Batch) -> Answer:
-        none = torch.full((len(batch.texts),), -1)
-        extra = {"attribution_target": none, "attribution_contrast": none}
-        return Answer(*_run_onnx(session, batch, extra, ["logits", "attributions"]))
-
-    return explain
-
-
 @contestant("ours, bfloat16", "ours", tolerance=0.1)
 def _ours_bfloat16(subject: Subject) -> Explain:
     _require_bfloat16()
     return _answer_of(_load_ours(subject).bfloat16())
+
+
+@contestant("ours, compiled", "ours", compiles=True)
+def _ours_compiled(subject: Subject) -> Explain:
+    return _answer_of(_load_ours(subject).compile_attributions())
+
+
+@contestant("ours, AOTInductor", "ours")
+def _ours_aoti(subject: Subject) -> Explain:
+    return _aoti_answer(subject, "fp32")
+
+
+@contestant("ours, AOTInductor bfloat16", "ours", tolerance=0.1)
+def _ours_aoti_bfloat16(subject: Subject) -> Explain:
+    _require_bfloat16()
+    return _aoti_answer(subject, "bf16")
+
+
+@contestant("ours, ONNX", "ours", modules=_ONNX)
+def _ours_onnx(subject: Subject) -> Explain:
+    return _onnx_answer(subject, "fp32")
+
+
+@contestant("ours, ONNX int8", "ours", modules=_ONNX, tolerance=0.5)
+def _ours_int8(subject: Subject) -> Explain:
+    return _onnx_answer(subject, "int8")
+
+
+def _exported(subject: Subject, format: str, precision: str) -> Path:
+    """The file of `attrib export`, made once. Whether its smaller numbers are good enough is not asked here: the
+    classifier's head is not trained."""
+    from attrib_lab.exporting import FORMATS, export_model
+
+    folder = subject.folder / f"exported_{format}_{precision}"
+    if not (folder / FORMATS[format]).exists():
+        texts = None if precision == "fp32" else subject.batch(4, 32).texts
+        export_model(subject.folder / OURS, folder, format, precision, texts, allow_loss=True)
+    return folder / FORMATS[format]
+
+
+def _onnx_answer(subject: Subject, precision: str) -> Explain:
+    session = _onnx_session(_exported(subject, "onnx", precision))
+    return lambda batch: Answer(*_run_onnx(session, batch, _no_wishes(batch), ["logits", "attributions"]))
+
+
+def _aoti_answer(subject: Subject, precision: str) -> Explain:
+    file = _exported(subject, "aoti", precision)
+    names = json.loads((file.parent / "attrib.json").read_text(encoding="utf-8"))["inputs"]
+    graph = torch._inductor.aoti_load_package(str(file))
+
+    @torch.no_grad()
+    def explain(batch: Batch) -> Answer:
+        inputs = batch.inputs | _no_wishes(batch)
+        return Answer(*graph(*(inputs[name] for name in names))[:2])
+
+    return explain
+
+
+def _no_wishes(batch: Batch) -> dict[str, torch.Tensor]:
+    """The predicted label of each text, and no contrast."""
+    none = torch.full((len(batch.texts),), -1)
+    return {"attribution_target": none, "attribution_contrast": none}
 
 
 def _load_ours(subject: Subject) -> Any:
@@ -205,7 +265,7 @@ def _require_bfloat16() -> None:
         raise UnavailableError("this processor has no bfloat16 arithmetic")
 
 
-def _onnx_session(file: Any) -> Any:
+def _onnx_session(file: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

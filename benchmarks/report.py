@@ -1,4 +1,4 @@
-"""The report on a benchmark run: Markdown, JSON, and a picture of cost against length."""
+"""The report on a benchmark run, one for each kind of processor: Markdown, JSON, a picture, and the index of them."""
 
 import json
 from collections import Counter
@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from .contestants import HERE, SLOW, UNIT
+from .machine import machine_sentence
 from .subjects import LABELS
 
 
@@ -25,49 +26,85 @@ _WITHIN_REACH = 8  # F: what costs less is drawn on a scale of its own
 # A contestant, and the plain forward pass by the same kernels.
 SAME_KERNELS = {
     "ours": UNIT,
-    "ours, damped_lrp": UNIT,
+    "ours, lrp": UNIT,
     "ours, compiled": "forward, compiled",
+    "ours, AOTInductor": "forward, compiled",
+    "ours, AOTInductor bfloat16": "forward, compiled bfloat16",
     "ours, ONNX": "forward, ONNX",
-} | {"ours, bfloat16": "forward, bfloat16"}
+    "ours, ONNX int8": "forward, ONNX int8",
+    "ours, bfloat16": "forward, bfloat16",
+}
+_ABOUT = (
+    'How to read it: "ours" is `AttribForSequenceClassification` called as ever, with the default method `damped_lrp`; '
+    '"lrp" with that method; "all labels" asks for the attributions of every label at once; "compiled" is '
+    '`compile_attributions()`, "AOTInductor" and "ONNX" are the files of `attrib export` (`aoti`, and `onnx` in '
+    "onnxruntime), where bfloat16 and int8 stand for `--precision`. Above the backbone's own 512 positions its table "
+    "of positions is repeated."
+)
 
 
-def write_report(report: dict[str, Any], folder: Path) -> None:
-    """Write speed.json, speed.md and speed.png into `folder`, which is made if need be."""
+def write_report(report: dict[str, Any], folder: Path, slug: str) -> Path:
+    """Write the report's JSON, Markdown and picture into `folder`, which is made if need be; return the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "speed.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    drawn = _draw(report, folder / "speed.png")
-    (folder / "speed.md").write_text(_markdown(report, drawn), encoding="utf-8")
+    (folder / f"{slug}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    picture = folder / f"{slug}.png"
+    file = folder / f"{slug}.md"
+    file.write_text(_markdown(report, picture.name if _draw(report, picture) else None), encoding="utf-8")
+    return file
+
+
+def write_index(folder: Path) -> None:
+    """Write speed.md: what ours costs on each processor that has a report in `folder`/speed."""
+    reports = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted((folder / "speed").glob("*.json"))}
+    ranges = {slug: _ranges(report["rows"]) for slug, report in reports.items()}
+    names = dict.fromkeys(name for own in ranges.values() for name in own)
+    lines = [["", *(f"[{slug}](speed/{slug}.md)" for slug in reports)], ["---"] * (len(reports) + 1)]
+    lines += [[name, *(own.get(name, "–") for own in ranges.values())] for name in names]
+    parts = [
+        "# What an explanation costs, by processor",
+        f"Label and words, one thread, in {UNIT}, one plain float32 forward pass by transformers of the same "
+        "classifier on the same texts, on that processor. Processor time, lowest and highest median over the sizes "
+        "from 64 tokens to 2,048 and from one text to 32; each processor's own report has the sizes, the spread, the "
+        "other libraries, and the forward passes by the same kernels.",
+        "\n".join(f"| {' | '.join(line)} |" for line in lines),
+        "\n".join(f"* {slug}: {machine_sentence(report['machine'])}" for slug, report in reports.items()),
+    ]
+    (folder / "speed.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _ranges(rows: list[Row]) -> dict[str, str]:
+    """Contestant of this project -> its lowest and highest cost on one thread."""
+    costs: dict[str, list[float]] = {}
+    for row in rows:
+        if row["role"] == "ours" and row["threads"] == 1 and "ratio" in row and row["tokens"] <= 2048:
+            costs.setdefault(row["contestant"], []).append(row["cpu_ratio"]["median"])
+    return {name: f"{min(own):.2f}–{max(own):.2f}" for name, own in costs.items()}
 
 
 # Markdown -----------------------------------------------------------------------------------------------------------
 
 
-def _markdown(report: dict[str, Any], drawn: bool) -> str:
+def _markdown(report: dict[str, Any], picture: str | None) -> str:
     rows, settings = report["rows"], report["settings"]
     slow = f"{settings['slow_rounds']} for those over {SLOW} {UNIT}, which are measured at batch 1 only"
     parts = [
-        "# What an explanation costs",
+        f"# What an explanation costs: {report['machine']['processor']}",
         f"{UNIT} is one plain float32 forward pass by transformers of the same classifier ({settings['backbone']}, "
         f"mean pooling, a linear head with {LABELS} labels) on the same texts, without gradients. A contestant gives "
         "the label and the words that speak for it; a library that must be told the label gets it from a forward "
         f"pass, which counts. Contestants run in turn in {settings['rounds']} rounds ({slow}); a ratio to {UNIT} is "
         "taken within its round, by the same process. Tables say the median (lower–upper quartile). All texts of a "
         "batch are equally long.",
-        'How to read it: "ours" is `AttribForSequenceClassification` with the method `lrp`, called as ever ("ours,'
-        ' damped_lrp": with the default method); "all labels" asks for the attributions of every label at once; '
-        '"compiled" is `compile_attributions()`, "ONNX" the file of `attrib export` in onnxruntime. They and "forward" '
-        "run in the environment main; each "
-        "library runs in an environment of versions that it works with, named below, beside an F of its own there. "
-        "Compiled graphs and ONNX files run on other kernels than F: the last table of each number of threads divides "
-        "by a forward pass on those, so that a win by a better kernel is not taken for a cheaper explanation. Made by "
-        f'`make bench-peers` once and `make bench ARGS="{settings["arguments"]}"`.',
+        report.get("about", _ABOUT),
+        'They and "forward" run in the environment main; each library runs in an environment of versions that it '
+        f"works with, named below, beside an {UNIT} of its own there. Compiled graphs and ONNX files run on other "
+        f"kernels than {UNIT}: the last table of each number of threads divides by a forward pass on those, so that a "
+        "win by a better kernel is not taken for a cheaper explanation. Made by `make bench-peers` once and "
+        f'`make bench ARGS="{settings["arguments"]}"`.',
+        _circumstances(report),
     ]
-    limit = report["pretrained_up_to"]
-    if any(row["tokens"] > limit for row in rows):
-        parts.append(f"Above {limit} tokens the classifier has a longer position table and random weights.")
-    parts.append(_machine(report))
-    if drawn:
-        parts.append("![Cost against length](speed.png)")
+    if picture:
+        parts.append(f"![Cost against length]({picture})")
     for threads in sorted({row["threads"] for row in rows}):
         own = [row for row in rows if row["threads"] == threads]
         if not any("ratio" in row for row in own):
@@ -81,20 +118,28 @@ def _markdown(report: dict[str, Any], drawn: bool) -> str:
     if any("memory" in row for row in rows):
         parts += ["## Peak memory of one call above what is resident before it, MB"]
         parts += [_table([r for r in rows if "memory" in r], lambda row: f"{row['memory'] / 1e6:.0f}", "memory")]
+    if report.get("losses"):
+        parts += ["## What smaller numbers lose, on real texts with a trained model", _losses(report["losses"])]
     parts += ["## Not measured", _reasons(rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def _machine(report: dict[str, Any]) -> str:
-    machine = report["machine"]
+def _circumstances(report: dict[str, Any]) -> str:
     packages = "; ".join(
         f"{environment}: {', '.join(f'{name} {number}' for name, number in versions.items())}"
         for environment, versions in report["versions"].items()
     )
-    return (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['vector_instructions']}, Python "
-        f"{machine['python']}, load {machine['load_at_start']} when it started. Environments: {packages}."
-    )
+    note = report["machine"].get("note")
+    return f"{machine_sentence(report['machine'])}{f' {note}' if note else ''} Environments: {packages}."
+
+
+def _losses(losses: list[Row]) -> str:
+    lines = [["file", "precision", "method", "labels kept", "correlation", "worst text", "texts"], ["---"] * 7]
+    for row in losses:
+        loss = row["precision_loss"]
+        figures = [f"{loss['labels_kept']:.2%}", *(f"{loss[n]:.4f}" for n in ("correlation", "lowest_correlation"))]
+        lines.append([row["file"], row["precision"], row["attribution_method"], *figures, str(loss["texts"])])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _spread(figures: dict[str, float]) -> str:
@@ -156,7 +201,7 @@ def _draw(report: dict[str, Any], file: Path) -> bool:
     Two pictures above one another: contestants that sample or integrate, on a logarithmic scale, and those within
     reach of a prediction, on a linear one.
     """
-    threads = min(row["threads"] for row in report["rows"])
+    threads = min((row["threads"] for row in report["rows"]), default=1)
     rows = [r for r in report["rows"] if r["texts"] == 1 and r["threads"] == threads and "ratio" in r]
     lines: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["tokens"]):

@@ -1,18 +1,19 @@
 """What an explanation costs, in units of F, one plain forward pass of the same classifier on the same texts.
 
-    python -m benchmarks.speed                  # everything: hours
     python -m benchmarks.speed --quick          # ten minutes
+    python -m benchmarks.speed --own            # F, faster forward passes and ours, every length: 20 minutes, one core
+    python -m benchmarks.speed                  # the other libraries too: hours
     python -m benchmarks.speed --contestants "ours*" --sizes 1x128 8x128 --threads 1
 
 Each environment (this one and those that `make bench-peers` builds) measures its contestants in a process of its own,
-in turn with F. The report goes to speed.md, speed.json and speed.png.
+in turn with F. The report goes to speed/PROCESSOR.md, .json and .png, one for each kind of processor, and speed.md
+lists them. A run that was killed goes on, with the same arguments, where it was.
 """
 
 import argparse
 import fnmatch
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -21,21 +22,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from attrib_lab.errors import UserError, nearest, run_command
 
 from .contestants import CONTESTANTS, HERE, UNIT
-from .report import write_report
+from .machine import describe_machine, processor_slug
+from .progress import Progress
+from .report import write_index, write_report
 from .subjects import prepare_subject
 from .worker import entered
 
 
 ROOT = Path(__file__).parent.parent
-PRETRAINED = 512  # the longest text that the backbone's own position table reaches
 SIZES = ["1x64", "1x128", "1x256", "1x512", "1x1024", "1x2048", "1x4096", "8x128", "8x512", "32x64", "32x128"]
-QUICK = {"sizes": ["1x64", "1x128", "1x512", "8x128"], "threads": [1], "rounds": 3, "budget": 4.0, "memory": []}
+QUICK = {"sizes": ["1x64", "1x512", "8x128"], "threads": [1], "rounds": 3, "budget": 4.0, "memory": []}
+OWN = {
+    "contestants": ["forward*", "ours*"],
+    "sizes": ["1x64", "1x128", "1x256", "1x512", "1x1024", "1x2048", "8x128", "8x512", "32x64", "32x128"],
+    "threads": [1],
+    "rounds": 5,
+    "memory": ["1x512", "1x2048", "1x4096"],
+}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -68,9 +76,7 @@ def run_worker(python: Path, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         "HF_HUB_OFFLINE": "1",
         "PYTHONWARNINGS": "ignore",
     }
-    owed = {(texts, tokens, name) for texts, tokens, _ in job["sizes"] for name in job["contestants"]}
-    if job["memory"]:
-        owed = {entry for entry in owed if entry[2] == job["contestants"][-1]}
+    owed = {(texts, tokens, name) for texts, tokens in job["sizes"] for name in job["contestants"]}
     with tempfile.TemporaryFile("w+") as asked, tempfile.TemporaryFile("w+", errors="replace") as log:
         json.dump(job, asked)
         asked.seek(0)
@@ -96,57 +102,45 @@ def run_worker(python: Path, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"texts": texts, "tokens": tokens, "contestant": name, "reason": reason}
 
 
-def measure(arguments: argparse.Namespace, scratch: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """All rows (one for each contestant, size and number of threads), and versions by environment."""
-    sizes = sorted(map(parse_size, arguments.sizes), key=lambda size: (size[1] > PRETRAINED, size))
+def measure(arguments: argparse.Namespace, scratch: Path, progress: Progress) -> None:
+    """Add to `progress` all rows that it lacks: one for each contestant, size and number of threads."""
+    sizes = sorted(map(parse_size, arguments.sizes))
     memory = sorted(parse_size(text) for text in arguments.memory)
     chosen = choose(arguments.contestants)
-    folders = _prepare_subjects(arguments.backbone, sizes + memory, scratch)
+    longest = max(tokens for _, tokens in sizes + memory)
+    prepare_subject(scratch, arguments.backbone, longest)
     environments = list(dict.fromkeys([HERE, *(CONTESTANTS[name].environment for name in chosen)]))
     names = {e: [UNIT, *(name for name in chosen if CONTESTANTS[name].environment == e)] for e in environments}
     pythons = {e: _python_of(e, arguments.environments) for e in environments}
-    rows: list[dict[str, Any]] = []
-    versions: dict[str, Any] = {}
     total = sum(map(len, names.values())) * (len(sizes) * len(arguments.threads) + len(memory))
-    with tqdm(total=total, desc="measurements", smoothing=0) as bar:
+    with tqdm(total=total, initial=len(progress), desc="measurements", smoothing=0) as bar:
 
         def collect(environment: str, job: dict[str, Any]) -> None:
             job |= {"environment": environment, "rounds": arguments.rounds, "slow_rounds": arguments.slow_rounds}
-            job |= {"budget": arguments.budget}
+            job |= {"budget": arguments.budget, "folder": str(scratch)}
             for event in _events(environment, pythons[environment], job):
                 if "versions" in event:
-                    versions.setdefault(environment, {}).update(event["versions"])
+                    progress.add_versions(environment, event["versions"])
                     continue
                 bar.set_postfix_str(f"{event['contestant']}, {event['texts']}x{event['tokens']}", refresh=False)
                 bar.update()
                 role = entered(environment)[event["contestant"]].role
-                rows.append({"environment": environment, "role": role, "threads": job["threads"]} | event)
+                row = {"environment": environment, "role": role, "threads": job["threads"], "memory_run": job["memory"]}
+                progress.add(row | event)
 
         for environment in environments:
             for threads in arguments.threads:
                 job = {"threads": threads, "memory": False, "contestants": names[environment]}
-                collect(environment, job | {"sizes": [(*size, str(folders[size])) for size in sizes]})
-        key = ("environment", "texts", "tokens", "contestant")
-        unmeasured = {tuple(row[name] for name in key) for row in rows if "reason" in row}
+                left = [s for s in sizes if progress.lacks(environment, threads, s, False, names[environment])]
+                if left:
+                    collect(environment, job | {"sizes": left, "last_ratio": progress.ratios(environment, threads)})
         for environment in environments:
-            for texts, tokens in memory:
+            for size in memory:
                 for name in names[environment]:
-                    if (environment, texts, tokens, name) in unmeasured:
-                        bar.update()
+                    if not progress.lacks(environment, arguments.threads[0], size, True, [name]):
                         continue
                     job = {"threads": arguments.threads[0], "memory": True, "contestants": [name]}
-                    collect(environment, job | {"sizes": [(texts, tokens, str(folders[texts, tokens]))]})
-    return rows, versions
-
-
-def _prepare_subjects(backbone: str, sizes: list[tuple[int, int]], scratch: Path) -> dict[tuple[int, int], Path]:
-    """Size -> folder of the classifier that it is measured on: pretrained, or random where texts are too long."""
-    longest = max(tokens for _, tokens in sizes)
-    folders = {False: scratch / "pretrained", True: scratch / "random"}
-    for long, tokens in ((False, PRETRAINED), (True, longest)):
-        if any((size[1] > PRETRAINED) == long for size in sizes):
-            prepare_subject(folders[long], backbone, tokens)
-    return {size: folders[size[1] > PRETRAINED] for size in sizes}
+                    collect(environment, job | {"sizes": [size], "last_ratio": {}})
 
 
 def _python_of(environment: str, folder: Path) -> Path:
@@ -161,26 +155,10 @@ def _events(environment: str, python: Path, job: dict[str, Any]) -> Iterator[dic
     if python.exists():
         yield from run_worker(python, job)
         return
-    for texts, tokens, _ in job["sizes"]:
+    for texts, tokens in job["sizes"]:
         for name in job["contestants"]:
             reason = f"its environment {environment!r} is not built: make bench-peers"
             yield {"texts": texts, "tokens": tokens, "contestant": name, "reason": reason}
-
-
-def _machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
-    return {
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        "load_at_start": round(os.getloadavg()[0], 2),
-    }
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -196,28 +174,47 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=30.0, help="seconds that one call may take")
     parser.add_argument("--contestants", nargs="+", default=["*"], metavar="PATTERN", help="names, * matches anything")
     parser.add_argument("--environments", type=Path, default=ROOT, help="folder that holds the .venv-peers-* folders")
+    parser.add_argument(
+        "--losses", nargs="+", type=Path, default=[], metavar="FOLDER", help="what `attrib export --precision` left"
+    )
+    parser.add_argument("--note", default="", help="what else was running, for the report")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder for the report")
-    parser.add_argument("--quick", action="store_true", help="few sizes and rounds: ten minutes")
+    preset = parser.add_mutually_exclusive_group()
+    preset.add_argument("--quick", action="store_true", help="few sizes and rounds: ten minutes")
+    preset.add_argument("--own", action="store_true", help="without the other libraries: 20 minutes on one core")
     arguments = parser.parse_args()
-    if arguments.quick:
-        vars(arguments).update(QUICK | {"slow_rounds": 1})
+    if arguments.quick or arguments.own:
+        vars(arguments).update(QUICK | {"slow_rounds": 1} if arguments.quick else OWN)
     if min(arguments.rounds, arguments.slow_rounds, *arguments.threads) < 1 or arguments.budget <= 0:
         raise UserError("--rounds, --slow-rounds, --threads and --budget are positive numbers.")
     return arguments
 
 
+def _read_loss(folder: Path) -> dict[str, Any]:
+    """What an exported file lost in reduced precision, as its folder says."""
+    try:
+        said = json.loads((folder / "attrib.json").read_text(encoding="utf-8"))
+        return {name: said[name] for name in ("file", "precision", "attribution_method", "precision_loss")}
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"--losses {folder}: no folder of attrib export --precision int8 or bf16.") from None
+
+
 def main() -> None:
     arguments = _parse_arguments()
-    report = {
-        "machine": _machine(),
-        "settings": {name: getattr(arguments, name) for name in ("backbone", "rounds", "slow_rounds", "budget")}
-        | {"arguments": shlex.join(sys.argv[1:])},
-    }
+    machine = describe_machine()
+    settings = {name: getattr(arguments, name) for name in ("backbone", "rounds", "slow_rounds", "budget")}
+    settings |= {"arguments": shlex.join(sys.argv[1:])}
+    losses = [_read_loss(folder) for folder in arguments.losses]
+    folder = arguments.output / "speed"
+    progress = Progress(folder / f"{processor_slug(machine)}.partial.jsonl", settings)
     with tempfile.TemporaryDirectory() as scratch:
-        rows, versions = measure(arguments, Path(scratch))
-    report |= {"versions": versions, "pretrained_up_to": PRETRAINED, "rows": rows}
-    write_report(report, arguments.output)
-    print((arguments.output / "speed.md").read_text(encoding="utf-8"))
+        measure(arguments, Path(scratch), progress)
+    report = {"machine": machine | {"note": arguments.note}, "settings": settings, "losses": losses}
+    report |= {"versions": progress.versions, "rows": progress.rows}
+    file = write_report(report, folder, processor_slug(machine))
+    progress.remove()
+    write_index(arguments.output)
+    print(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

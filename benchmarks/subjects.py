@@ -96,7 +96,7 @@ class Subject:
 def prepare_subject(folder: Path, backbone: str, tokens: int) -> None:
     """Write one classifier into `folder`, for transformers alone and, in `ours`, for this project.
 
-    Its weights are the backbone's own, or random where the backbone does not reach as far as `tokens`.
+    Its weights are the backbone's own; its position table is repeated where it does not reach as far as `tokens`.
 
     Args:
         folder: is made.
@@ -119,10 +119,12 @@ def prepare_subject(folder: Path, backbone: str, tokens: int) -> None:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(source)
     if tokens > config.max_position_embeddings:
-        config.max_position_embeddings = tokenizer.model_max_length = tokens
-        source = folder / "backbone"
-        BertModel(config, add_pooling_layer=False).save_pretrained(source)
-    ours = AttribForSequenceClassification.from_backbone(str(source), num_labels=LABELS, attribution_method="lrp")
+        encoder = BertModel.from_pretrained(source, add_pooling_layer=False)
+        _repeat_positions(encoder, tokens)
+        tokenizer.model_max_length = tokens
+        source, config = folder / "backbone", encoder.config
+        encoder.save_pretrained(source)
+    ours = AttribForSequenceClassification.from_backbone(str(source), num_labels=LABELS)
     config.num_labels = LABELS
     plain = MeanPooledBertForSequenceClassification(config)
     plain.bert.load_state_dict(ours.backbone.state_dict())
@@ -130,3 +132,13 @@ def prepare_subject(folder: Path, backbone: str, tokens: int) -> None:
     for model, place in ((plain, folder), (ours, folder / OURS)):
         model.save_pretrained(place)
         tokenizer.save_pretrained(place)
+
+
+def _repeat_positions(encoder: BertModel, tokens: int) -> None:
+    embeddings = encoder.embeddings
+    table = embeddings.position_embeddings.weight.data
+    repeated = table.repeat(-(-tokens // len(table)), 1)[:tokens]
+    embeddings.position_embeddings = nn.Embedding.from_pretrained(repeated)
+    embeddings.register_buffer("position_ids", torch.arange(tokens).unsqueeze(0), persistent=False)
+    embeddings.register_buffer("token_type_ids", torch.zeros(1, tokens, dtype=torch.long), persistent=False)
+    encoder.config.max_position_embeddings = tokens

@@ -31,7 +31,8 @@ class Worker:
     """Measures what one job asks for.
 
     Attributes:
-        job: what `speed.py` asks for; of it "rounds", "slow_rounds", "budget" (seconds that one call may take).
+        job: what `speed.py` asks for; of it "folder" (the subject's), "rounds", "slow_rounds", "budget" (seconds that
+            one call may take).
         contestants: those to measure, the unit first.
         report: takes each event.
     """
@@ -39,13 +40,13 @@ class Worker:
     job: dict[str, Any]
     contestants: list[Contestant]
     report: Callable[[dict[str, Any]], None]
-    subject: Subject | None = None
+    subject: Subject
     built: dict[str, Explain | str] = field(default_factory=dict)
     last_ratio: dict[str, float] = field(default_factory=dict)
 
-    def measure_times(self, texts: int, tokens: int, folder: Path) -> None:
+    def measure_times(self, texts: int, tokens: int) -> None:
         """Report the times of every contestant on one size, or why there are none."""
-        batch = self._load(folder).batch(texts, tokens)
+        batch = self.subject.batch(texts, tokens)
         reference = self._build(self.contestants[0])(batch)
         unit = self._first_seconds(self.contestants[0], batch, reference)
         groups: dict[bool, dict[str, float]] = {False: {UNIT: unit}, True: {UNIT: unit}}
@@ -67,25 +68,18 @@ class Worker:
                 if not (slow and name == UNIT):
                     self.report({"texts": texts, "tokens": tokens, "contestant": name, "rounds": rounds} | figures)
 
-    def measure_memory(self, texts: int, tokens: int, folder: Path) -> None:
+    def measure_memory(self, texts: int, tokens: int) -> None:
         """Report the peak memory of the job's one contestant."""
         contestant = self.contestants[-1]
         event = {"texts": texts, "tokens": tokens, "contestant": contestant.name}
-        subject = self._load(folder)
-        batch = subject.batch(texts, tokens)
+        batch = self.subject.batch(texts, tokens)
         try:
             explain = self._build(contestant)
-            explain(batch if contestant.compiles else subject.batch(1, 8))
+            explain(batch if contestant.compiles else self.subject.batch(1, 8))
             event["memory"] = peak_memory(lambda: explain(batch))
         except Exception as error:
             event["reason"] = _one_line(error)
         self.report(event)
-
-    def _load(self, folder: Path) -> Subject:
-        if self.subject is None or self.subject.folder != folder:
-            self.built.clear()
-            self.subject = Subject.load(folder)
-        return self.subject
 
     def _build(self, contestant: Contestant) -> Explain:
         """The contestant, ready; whatever its library raises becomes a reason that is reported."""
@@ -157,11 +151,13 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     available = entered(job["environment"])
     chosen = [available[name] for name in job["contestants"]]
-    worker = Worker(job, chosen, lambda event: print(json.dumps(event), file=events, flush=True))
+    subject = Subject.load(Path(job["folder"]))
+    report = lambda event: print(json.dumps(event), file=events, flush=True)  # noqa: E731
+    worker = Worker(job, chosen, report, subject, last_ratio=job["last_ratio"])
     worker.report({"versions": _versions(chosen)})
-    for texts, tokens, folder in job["sizes"]:
+    for texts, tokens in job["sizes"]:
         measure = worker.measure_memory if job["memory"] else worker.measure_times
-        measure(texts, tokens, Path(folder))
+        measure(texts, tokens)
 
 
 if __name__ == "__main__":

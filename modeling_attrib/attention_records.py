@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 
 SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
@@ -131,6 +131,11 @@ class ExplicitAttention(TorchFunctionMode):
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         return _attend_explicitly(*args, **(kwargs or {}))
+
+
+def is_written_out() -> bool:
+    """Whether an `ExplicitAttention` is around the caller, in this thread."""
+    return any(isinstance(mode, ExplicitAttention) for mode in _get_current_function_mode_stack())
 
 
 def _attend_explicitly(

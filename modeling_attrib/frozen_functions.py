@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
-from torch.nn import functional as F
 
-from .attention_records import serve_query_heads
+from .attention_masks import common_to_queries
+from .attention_records import is_written_out, serve_query_heads
 
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 _WIDEST_RANGE = 80.0  # e^−80 and e^40 times a gradient fit float32; at 77 the error was still 1e-6, at 100 it is total
 
 
@@ -108,9 +109,12 @@ class _TransposedAttention(torch.autograd.Function):
         mask: torch.Tensor | None,
         scale: float | None,
     ) -> torch.Tensor:
+        if get_proxy_mode() is not None:  # a graph cannot look at the range of a text that is yet to come
+            recorded = _of_any_range if mask is None or mask.shape[-2] == 1 else _kernel_gradient
+            return recorded(gradient, query, key, log_sum, mask, scale)
         lowest, highest = log_sum.amin(dim=-1, keepdim=True), log_sum.amax(dim=-1, keepdim=True)
         if not bool((highest - lowest).max() < _WIDEST_RANGE):  # e^(−l) would leave the range of float32
-            return _kernel_gradient(gradient, query, key, mask, scale)
+            return _kernel_gradient(gradient, query, key, log_sum, mask, scale)
         centre = (lowest + highest) / 2
         weighted = (gradient * (centre - log_sum).exp().unsqueeze(-1).to(gradient.dtype)).contiguous()
         additive = _additive(mask, query.dtype)
@@ -142,13 +146,41 @@ def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | N
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf)
 
 
-def _kernel_gradient(
-    gradient: torch.Tensor, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scale: float | None
+def _of_any_range(
+    gradient: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    log_sum: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float | None,
 ) -> torch.Tensor:
-    with torch.enable_grad():
-        value = torch.zeros_like(gradient).requires_grad_()
-        output = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
-    return torch.autograd.grad(output, value, gradient)[0]
+    """Aᵀ·g by the exchanged call with −l in its mask: s_ij − l_i is never above 0, so that no range can overflow.
+
+    Slower than −l in the gradient, since the kernel then reads a mask. That of the call itself, which is the same for
+    every query, belongs to the rows of the exchanged one: it goes into their factor.
+    """
+    subtracted = -log_sum.clamp(min=torch.finfo(log_sum.dtype).min)  # a text without a real token sums up to nothing
+    rounded = subtracted.to(query.dtype)
+    rest = (subtracted - rounded).exp().unsqueeze(-1).to(gradient.dtype)  # what bfloat16 lost
+    output, log_column = _FLASH(key, query, gradient * rest, attn_mask=rounded.unsqueeze(2), scale=scale)
+    additive = _additive(mask, log_column.dtype)
+    log_column = log_column if additive is None else log_column + additive.squeeze(2)
+    return output * log_column.exp().unsqueeze(-1).to(gradient.dtype)
+
+
+def _kernel_gradient(
+    gradient: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    log_sum: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float | None,
+) -> torch.Tensor:
+    """Aᵀ·g by the kernel's own backward pass: for the values' gradient it reads neither values nor output."""
+    additive = _additive(mask, query.dtype)
+    return _FLASH_BACKWARD(
+        gradient, query, key, gradient, gradient, log_sum, 0.0, False, attn_mask=additive, scale=scale
+    )[2]
 
 
 def rescale(source: torch.Tensor, slope: torch.Tensor | float, value: torch.Tensor | None = None) -> torch.Tensor:
@@ -182,7 +214,7 @@ def can_freeze_attention(
     groups_fit = key.shape[1] > 0 and query.shape[1] % key.shape[1] == 0
     scores = (query.shape[0], query.shape[1], query.shape[2], key.shape[2])
     return (
-        get_proxy_mode() is None  # a graph is being recorded, whose readers may not know the kernel
+        not (get_proxy_mode() and is_written_out())  # a graph is being recorded whose readers do not know the kernel
         and torch.backends.cuda.flash_sdp_enabled()  # the switch of `sdpa_kernel`, on a CPU too
         and dropout_p == 0
         and groups_fit
@@ -214,5 +246,5 @@ def frozen_attention(
     """
     if enable_gqa:
         key, value = serve_query_heads(key, query), serve_query_heads(value, query)
-    mask = None if mask is None else mask.detach()
+    mask = None if mask is None else common_to_queries(mask.detach())
     return _FrozenAttention.apply(query.detach(), key.detach(), value, mask, is_causal, scale)

@@ -31,6 +31,7 @@ from .taps import Taps, check_states
 if TYPE_CHECKING:
     # Never run. Loading and saving remote code looks for import lines only: the first line ships the pipeline beside
     # this file, the others are there because transformers 4 copies from a folder only what this file names itself.
+    from .attention_masks import QuerylessMasks  # noqa: F401
     from .frozen_functions import rescale  # noqa: F401
     from .html_attrib import render_html  # noqa: F401
     from .onnx_attrib import OnnxAttributions  # noqa: F401

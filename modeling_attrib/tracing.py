@@ -12,6 +12,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+from .attention_masks import QuerylessMasks
 from .attention_records import ExplicitAttention
 from .attribution_methods import Classifier, get_attribution_method, rows_of_labels
 from .backbone_parts import position_limit
@@ -53,13 +54,17 @@ def graph_inputs(classifier: nn.Module, tokenizer_names: list[str] | None = None
     return [*names, "attribution_target", "attribution_contrast"]
 
 
-def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.GraphModule:
+def trace_attributions(
+    classifier: Classifier, names: list[str], explicit_attention: bool = False
+) -> torch.fx.GraphModule:
     """Record the classifier's configured attribution method as one graph.
 
     Args:
         classifier: in evaluation mode.
         names: the graph's inputs, from `graph_inputs`; int64, (batch, tokens), but target and contrast (batch,).
             Without an attention_mask among them, all tokens are real.
+        explicit_attention: write attention out as softmax(Q·Kᵀ)·V, tokens × tokens, for readers that do not know
+            torch's fused kernel for CPUs. By default it is called wherever the classifier itself calls it.
 
     Returns:
         A module from these inputs to (logits (batch, labels), attributions (batch, tokens), attribution_target
@@ -75,13 +80,14 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
     classifier.reads_one_token()  # found out here: what it is found out by, a recording could not read
     method = get_attribution_method(classifier.config.attribution_method)
     options = classifier.config.attribution_options
+    kernel = ExplicitAttention if explicit_attention else QuerylessMasks
 
     def explain(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         inputs = dict(zip(names, tensors))
         if "attention_mask" not in inputs:
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         request = RowRequest(inputs.pop("attribution_target"), inputs.pop("attribution_contrast"))
-        with torch.enable_grad(), ExplicitAttention():
+        with torch.enable_grad(), kernel():
             logits, scores = method.function(classifier, inputs, request, **options)
         scores = scores.squeeze(1).masked_fill(inputs["attention_mask"] == 0, 0.0)
         return logits.detach(), scores.detach(), request.resolve(logits).squeeze(1)
@@ -98,17 +104,18 @@ def trace_attributions(classifier: Classifier, names: list[str]) -> torch.fx.Gra
 
 
 def export_attributions(
-    classifier: Classifier, names: list[str], limit: int | None = None
+    classifier: Classifier, names: list[str], limit: int | None = None, explicit_attention: bool = False
 ) -> torch.export.ExportedProgram:
     """The graph of `trace_attributions` as an exported program, for 1 text or more of 1 to `limit` tokens.
 
     Args:
         limit: by default what the backbone's position table allows.
+        explicit_attention: as for `trace_attributions`.
 
     Raises:
         ValueError: if the classifier cannot be recorded, naming the cause.
     """
-    graph = trace_attributions(classifier, names)
+    graph = trace_attributions(classifier, names, explicit_attention)
     texts = torch.export.Dim("texts", min=1)
     tokens = torch.export.Dim("tokens", min=1, max=limit or position_limit(classifier))
     shapes = tuple({0: texts} if name.startswith("attribution_") else {0: texts, 1: tokens} for name in names)
