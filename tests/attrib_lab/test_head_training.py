@@ -96,6 +96,16 @@ def test_a_head_learns_and_standardisation_ends_in_its_weights():
     assert score(head) == pytest.approx(max(history), abs=1e-6)  # the best epoch's, on raw inputs
 
 
+def test_each_epoch_that_is_graded_has_its_line(capsys):
+    torch.manual_seed(0)
+    grades = iter([0.25, 0.5])
+    options = {"epochs": 3, "learning_rate": 1e-3, "seed": 0, "stop": 2, "describe": "grade {:.1f}".format}
+    fit_head(ExpNet(5, 1), [toy_examples()], F.mse_loss, score=lambda _: next(grades), **options)
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["epoch 1 of 2: grade 0.2", "epoch 2 of 2: grade 0.5"]
+    assert captured.err == ""
+
+
 def test_equal_seeds_give_equal_heads_and_leave_the_generator_alone():
     heads = []
     for seed in (3, 3, 4):
