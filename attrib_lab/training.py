@@ -69,7 +69,7 @@ def train(recipe: Recipe, overwrite: bool = False) -> Path:
         UserError: for data, a backbone or training arguments that cannot be used, a folder that holds what another
             recipe left, or processes that cannot train together.
     """
-    started = started_processes(os.environ)
+    processes = started_processes(os.environ)
     folder = Path(recipe.output_dir)
     checkpoint = claim_folder(recipe, overwrite)
     set_seed(recipe.seed)
@@ -91,8 +91,8 @@ def train(recipe: Recipe, overwrite: bool = False) -> Path:
     _name_special_tokens(model, tokenizer)
     device = find_device(recipe.training.get("use_cpu") is True)
     arguments = _training_arguments(recipe, folder, device)
-    if started > arguments.world_size:
-        raise UserError(f"on {device.name} the {started} processes would each train alone: add --use_cpu true.")
+    if processes > arguments.world_size:
+        raise UserError(f"on {device.name} the {processes} processes would each train alone: add --use_cpu true.")
     trainer = _trainer(recipe, model, tokenizer, splits, arguments)
     if trainer.is_world_process_zero():
         note_running(recipe)

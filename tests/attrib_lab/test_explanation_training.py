@@ -2,17 +2,20 @@
 
 import json
 import random
+import shutil
 
 import pytest
 import torch
 import yaml
-from toy_data import FILLER, WORDS, write_backbone, write_csv
+from toy_data import FILLER, WORDS, write_backbone, write_csv, write_recipe
 from transformers import AutoTokenizer
 
+from attrib_lab import devices
 from attrib_lab.bundles import load_trained_model
 from attrib_lab.errors import UserError
 from attrib_lab.explanation_training import train_explainer
 from attrib_lab.recipes import load_recipe
+from attrib_lab.training import train
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 
 
@@ -124,3 +127,28 @@ def test_what_cannot_be_done_ends_in_one_line(tmp_path, classifier):
     own.output_dir = str(classifier)
     with pytest.raises(UserError, match="is the classifier's own folder"):
         train_explainer(own)
+
+
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_a_head_is_trained_on_every_processor(bfloat16, tmp_path, classifier, monkeypatch):
+    """The classifier under it in bfloat16 or not; the head itself, seconds of work, always in float32."""
+    monkeypatch.setattr(devices, "computes_in_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    options = ["--bf16", "auto", "--use_cpu", "false", "--num_train_epochs", "1"]
+    (tmp_path / "classifier").mkdir()
+    finished = train(load_recipe(str(write_recipe(tmp_path / "classifier", classifier)), options))
+    folder = train_explainer(distilled(tmp_path, finished))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["settings"]["bf16"] is bfloat16
+    assert metrics["expnet"]["validation_error"] < 10 / 12  # a head that learnt nothing
+    assert load_trained_model(folder).model.expnet.score.weight.dtype == torch.float32
+
+
+def test_a_head_replaces_no_other_model_and_takes_one_process(tmp_path, classifier, monkeypatch):
+    wanted = distilled(tmp_path, classifier)
+    shutil.copytree(classifier, tmp_path / "out")
+    with pytest.raises(UserError, match="holds a finished model of other arguments"):
+        train_explainer(wanted)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="an explanation head is trained by one process"):
+        train_explainer(wanted, overwrite=True)
