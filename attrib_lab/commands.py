@@ -28,7 +28,7 @@ def _export(arguments: argparse.Namespace) -> None:
     file = export_model(
         arguments.model_dir, arguments.output, arguments.format, arguments.precision, texts, arguments.allow_loss
     )
-    print(f"wrote {file} ({file.stat().st_size / 1e6:.0f} MB)")
+    print(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:

@@ -20,7 +20,7 @@ from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
 from .bundles import TrainedModel, load_trained_model
 from .errors import UserError, first_line, nearest
-from .export_check import Run, check_equal, measure_loss
+from .export_check import SHAPES, Run, check_equal, measure_loss
 from .export_formats import FORMATS, PRECISIONS
 from .sources import complete_rows, join_words, load_rows
 
@@ -75,7 +75,7 @@ def export_model(
     limit = token_limit(model, trained.tokenizer)
     description = _describe(trained, names, FORMATS[format], precision)
     method = model.config.attribution_method
-    print(f"recording the classifier and {method} as one graph; with the checks, this takes a minute or two.")
+    print(f"recording classifier and attribution method ({method}) as one graph; with the checks, a minute or two.")
     with tempfile.TemporaryDirectory() as scratch, _quiet_exporter():
         file = Path(scratch) / FORMATS[format]
         exported = _in_bfloat16(model_dir) if precision == "bf16" else model
@@ -102,7 +102,9 @@ def export_model(
                 )
             print(f"{precision}: {loss}")
         else:
-            print(f"equals the model on 20 unseen shapes: largest difference {difference:.1e}.")
+            print(
+                f"checked: it equals the model on {SHAPES} other sizes of input; largest difference {difference:.1e}."
+            )
         return _put_in_place(file, Path(output), trained, description)
 
 

@@ -1,6 +1,7 @@
 """What libraries say while a command runs: bars and reports that ask nothing of a user go, warnings come through."""
 
 import logging
+import warnings
 
 import datasets
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
@@ -17,9 +18,11 @@ def quiet_libraries() -> None:
     Process-wide, so that only a command's entry point may call it.
     """
     downloads_shown = not are_progress_bars_disabled()
-    transformers_logging.disable_progress_bar()  # that of downloads too
-    if downloads_shown:
-        enable_progress_bars()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where the environment has decided on those of downloads
+        transformers_logging.disable_progress_bar()  # those of downloads too
+        if downloads_shown:
+            enable_progress_bars()
     datasets.disable_progress_bars()
     logging.getLogger("transformers.modeling_utils").addFilter(asks_for_attention)
 

@@ -58,7 +58,8 @@ from huggingface_hub.utils import are_progress_bars_disabled
 from transformers.utils import logging
 print(logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled(), are_progress_bars_disabled())
 """
-    for disabled in ("0", "1"):  # what the user has said of downloads stays in force
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_PROGRESS_BARS": disabled}
+    for disabled in (None, "0", "1"):  # what the user has said of downloads stays in force
+        environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
+        environment |= {"PYTHONPATH": str(ROOT)} | ({"HF_HUB_DISABLE_PROGRESS_BARS": disabled} if disabled else {})
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert (done.stdout, done.stderr) == (f"False True {disabled == '1'}\n", "")
