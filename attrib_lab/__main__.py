@@ -1,18 +1,6 @@
-"""The command `attrib`, also as `python -m attrib_lab`."""
+"""`python -m attrib_lab`: the command `attrib`, where its script is not on the path."""
 
-from .errors import run_command
-
-
-def main() -> None:
-    """Entry point; where the package was installed without its extras, it says so."""
-    run_command(_main)
+from .commands import main
 
 
-def _main() -> None:
-    from . import commands
-
-    commands.main()
-
-
-if __name__ == "__main__":
-    main()
+main()

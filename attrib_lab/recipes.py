@@ -279,6 +279,9 @@ def _build(content: dict[str, Any], where: str) -> Recipe:
     model, data = content["model"], content["data"]
     data["decontaminate"] = data.get("decontaminate") or []
     if data.get("labels"):
+        for name in data["labels"]:
+            if isinstance(name, bool) or not isinstance(name, (str, int, float)):
+                raise UserError(f"{where}: data.labels holds {name!r}: write yes, no and null in quotes.")
         data["labels"] = [str(name) for name in data["labels"]]
     _check_backbone(model.get("backbone", ModelSection.backbone), where)
     seed = content.get("seed", 0)

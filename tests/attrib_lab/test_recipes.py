@@ -63,6 +63,8 @@ def test_a_recipe_survives_its_own_file(tmp_path):
         (MINIMAL + "model: {poolin: cls}\n", "'poolin'. Did you mean 'pooling'"),
         ("data: {train: x.csv}\ntraining: {learning_rat: 1}\n", "Did you mean 'learning_rate'"),
         ("training: {}\n", "data.train is missing"),
+        ("data: {train: x.csv, labels: [yes, no]}\n", "data.labels holds True: write yes, no and null in quotes"),
+        ("data: {train: x.csv, labels: [login, null]}\n", "data.labels holds None"),
         (MINIMAL + "masked_training: 1.5\n", "masked_training is a share from 0 to 1, not 1.5"),
         (MINIMAL + "masked_training: yes\n", "masked_training is a share from 0 to 1, not True"),
         ("- a list\n", "a recipe is a mapping"),
