@@ -43,14 +43,15 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         "--format",
         choices=list(FORMATS),
         default="onnx",
-        help="onnx: any ONNX runtime; pt2: torch.export; aoti: compiled for this machine's processor (%(default)s)",
+        help="onnx: any ONNX runtime; onnxruntime: that one alone, faster; pt2: torch.export; aoti: compiled for this "
+        "machine's processor (%(default)s)",
     )
     parser.add_argument("--output", required=True, type=Path, help="folder for the graph, tokenizer and attrib.json")
     parser.add_argument(
         "--precision",
         choices=["fp32", "bf16", "int8"],
         default="fp32",
-        help="int8 for onnx, bf16 for the others; either needs --data (%(default)s)",
+        help="int8 for onnx and onnxruntime, bf16 for the others; either needs --data (%(default)s)",
     )
     parser.add_argument("--data", help="real texts, as for evaluate, to measure what bf16 or int8 loses")
     parser.add_argument("--text", default="text", help="the column of --data that holds the texts (%(default)s)")

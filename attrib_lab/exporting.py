@@ -7,13 +7,14 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.attention_records import ExplicitAttention
 from modeling_attrib.onnx_attrib import weights_digest
 from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
@@ -22,9 +23,11 @@ from .bundles import TrainedModel, load_trained_model
 from .errors import UserError, first_line, nearest
 from .export_check import SHAPES, Run, check_equal, measure_loss
 from .export_formats import FORMATS, PRECISIONS
+from .onnx_attention import OnnxruntimeAttention
 from .sources import complete_rows, join_words, load_rows
 
 
+_ATTENTION = {"onnx": ExplicitAttention, "onnxruntime": OnnxruntimeAttention, "pt2": nullcontext, "aoti": nullcontext}
 DESCRIPTION_FILE = "attrib.json"
 LABELS_KEPT, CORRELATION = 0.99, 0.98  # below, a reduced precision is refused
 
@@ -46,8 +49,10 @@ def export_model(
     Args:
         model_dir: what `train.py` left.
         output: a folder; made if need be.
-        format: "onnx" (any ONNX runtime), "pt2" (torch.export) or "aoti" (compiled for this machine's processor).
-        precision: "fp32"; "int8" for ONNX; "bf16" for the others.
+        format: "onnx" (any ONNX runtime), "onnxruntime" (its own fused attention instead of tokens × tokens, which
+            other runtimes do not know), "pt2" (torch.export, on a CPU) or "aoti" (compiled for this machine's
+            processor); the latter two call torch's fused attention.
+        precision: "fp32"; "int8" for either ONNX; "bf16" for the others.
         texts: real texts to measure what a reduced precision loses; needed for one.
         allow_loss: keep a reduced precision whatever it loses.
 
@@ -67,7 +72,7 @@ def export_model(
     if precision == "fp32" and texts:
         raise UserError("--data measures what --precision int8 or bf16 loses; fp32 loses nothing.")
     _refuse_mixture(Path(output), FORMATS[format])
-    if format == "onnx":
+    if FORMATS[format].endswith(".onnx"):
         _require("onnx", "onnxscript", "onnxruntime")
     trained = load_trained_model(Path(model_dir))
     model = trained.model.eval()
@@ -147,7 +152,7 @@ def _export(
     model: AttribForSequenceClassification, names: list[str], limit: int, format: str
 ) -> torch.export.ExportedProgram:
     try:
-        return export_attributions(model, names, limit, explicit_attention=format == "onnx")
+        return export_attributions(model, names, limit, _ATTENTION[format])
     except ValueError as error:
         raise UserError(f"export: {first_line(error)}") from None
 
@@ -212,7 +217,12 @@ def _write_aoti(program: torch.export.ExportedProgram, file: Path, names: list[s
     return lambda inputs: module(*(inputs[name] for name in names))
 
 
-_WRITERS: dict[str, Callable[..., Run]] = {"onnx": _write_onnx, "pt2": _write_pt2, "aoti": _write_aoti}
+_WRITERS: dict[str, Callable[..., Run]] = {
+    "onnx": _write_onnx,
+    "onnxruntime": _write_onnx,
+    "pt2": _write_pt2,
+    "aoti": _write_aoti,
+}
 
 
 def _put_in_place(file: Path, output: Path, trained: TrainedModel, description: dict[str, Any]) -> Path:

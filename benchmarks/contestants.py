@@ -199,12 +199,22 @@ def _ours_aoti_bfloat16(subject: Subject) -> Explain:
 
 @contestant("ours, ONNX", "ours", modules=_ONNX)
 def _ours_onnx(subject: Subject) -> Explain:
-    return _onnx_answer(subject, "fp32")
+    return _onnx_answer(subject, "onnx", "fp32")
 
 
 @contestant("ours, ONNX int8", "ours", modules=_ONNX, tolerance=0.5)
-def _ours_int8(subject: Subject) -> Explain:
-    return _onnx_answer(subject, "int8")
+def _ours_onnx_int8(subject: Subject) -> Explain:
+    return _onnx_answer(subject, "onnx", "int8")
+
+
+@contestant("ours, onnxruntime", "ours", modules=_ONNX)
+def _ours_onnxruntime(subject: Subject) -> Explain:
+    return _onnx_answer(subject, "onnxruntime", "fp32")
+
+
+@contestant("ours, onnxruntime int8", "ours", modules=_ONNX, tolerance=0.5)
+def _ours_onnxruntime_int8(subject: Subject) -> Explain:
+    return _onnx_answer(subject, "onnxruntime", "int8")
 
 
 def _exported(subject: Subject, format: str, precision: str) -> Path:
@@ -219,8 +229,8 @@ def _exported(subject: Subject, format: str, precision: str) -> Path:
     return folder / FORMATS[format]
 
 
-def _onnx_answer(subject: Subject, precision: str) -> Explain:
-    session = _onnx_session(_exported(subject, "onnx", precision))
+def _onnx_answer(subject: Subject, format: str, precision: str) -> Explain:
+    session = _onnx_session(_exported(subject, format, precision))
     return lambda batch: Answer(*_run_onnx(session, batch, _no_wishes(batch), ["logits", "attributions"]))
 
 

@@ -32,13 +32,16 @@ SAME_KERNELS = {
     "ours, AOTInductor bfloat16": "forward, compiled bfloat16",
     "ours, ONNX": "forward, ONNX",
     "ours, ONNX int8": "forward, ONNX int8",
+    "ours, onnxruntime": "forward, ONNX",
+    "ours, onnxruntime int8": "forward, ONNX int8",
     "ours, bfloat16": "forward, bfloat16",
 }
 _ABOUT = (
     'How to read it: "ours" is `AttribForSequenceClassification` called as ever, with the default method `damped_lrp`; '
     '"lrp" with that method; "all labels" asks for the attributions of every label at once; "compiled" is '
-    '`compile_attributions()`, "AOTInductor" and "ONNX" are the files of `attrib export` (`aoti`, and `onnx` in '
-    "onnxruntime), where bfloat16 and int8 stand for `--precision`. Above the backbone's own 512 positions its table "
+    '`compile_attributions()`, "AOTInductor", "ONNX" and "onnxruntime" are the files of `attrib export` '
+    "(`aoti`, `onnx`, `onnxruntime`; the latter two run in onnxruntime, and the last has its fused attention), where "
+    "bfloat16 and int8 stand for `--precision`. Above the backbone's own 512 positions its table "
     "of positions is repeated."
 )
 

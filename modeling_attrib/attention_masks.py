@@ -26,10 +26,9 @@ class QuerylessMasks(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if func in _AND and _known(args[0]) == _TRUE and isinstance(args[1], torch.Tensor):
+        if func in _AND and _known(args[0]) == _TRUE and _is_boolean(args[0]) and _is_boolean(args[1]):
             return _mark(args[1].expand(torch.broadcast_shapes(*(a.shape for a in args[:2]))), _known(args[1]))
-        return _mark(func(*args, **kwargs), _known_of_result(func, args))
+        return _mark(func(*args, **(kwargs or {})), _known_of_result(func, args))
 
 
 def _known_of_result(func: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
@@ -47,13 +46,18 @@ def _known_of_result(func: Callable[..., Any], args: tuple[Any, ...]) -> str | N
 
 
 def _known(value: Any) -> str | None:
-    return getattr(value, _MARK, None)
+    known, written = getattr(value, _MARK, (None, None))
+    return known if written is None or written == value._version else None  # what was written to is not known any more
 
 
 def _mark(value: Any, known: str | None) -> Any:
     if known is not None:
-        setattr(value, _MARK, known)
+        setattr(value, _MARK, (known, value._version))
     return value
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == torch.bool
 
 
 def common_to_queries(mask: torch.Tensor) -> torch.Tensor:

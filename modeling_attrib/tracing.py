@@ -4,6 +4,8 @@ The backward pass that makes attributions is recorded operation by operation bes
 dynamic in texts and tokens, can be compiled, and can be exported to runtimes that have no autograd at all.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +15,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from .attention_masks import QuerylessMasks
-from .attention_records import ExplicitAttention
 from .attribution_methods import Classifier, get_attribution_method, rows_of_labels
 from .backbone_parts import position_limit
 
@@ -55,7 +56,7 @@ def graph_inputs(classifier: nn.Module, tokenizer_names: list[str] | None = None
 
 
 def trace_attributions(
-    classifier: Classifier, names: list[str], explicit_attention: bool = False
+    classifier: Classifier, names: list[str], attention: Callable[[], AbstractContextManager] = nullcontext
 ) -> torch.fx.GraphModule:
     """Record the classifier's configured attribution method as one graph.
 
@@ -63,8 +64,8 @@ def trace_attributions(
         classifier: in evaluation mode.
         names: the graph's inputs, from `graph_inputs`; int64, (batch, tokens), but target and contrast (batch,).
             Without an attention_mask among them, all tokens are real.
-        explicit_attention: write attention out as softmax(Q·Kᵀ)·V, tokens × tokens, for readers that do not know
-            torch's fused kernel for CPUs. By default it is called wherever the classifier itself calls it.
+        attention: makes the mode under which attention is recorded, an `ExplicitAttention` for readers that do not
+            know torch's fused kernel for CPUs. By default that is called wherever the classifier itself calls it.
 
     Returns:
         A module from these inputs to (logits (batch, labels), attributions (batch, tokens), attribution_target
@@ -80,14 +81,13 @@ def trace_attributions(
     classifier.reads_one_token()  # found out here: what it is found out by, a recording could not read
     method = get_attribution_method(classifier.config.attribution_method)
     options = classifier.config.attribution_options
-    kernel = ExplicitAttention if explicit_attention else QuerylessMasks
 
     def explain(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         inputs = dict(zip(names, tensors))
         if "attention_mask" not in inputs:
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         request = RowRequest(inputs.pop("attribution_target"), inputs.pop("attribution_contrast"))
-        with torch.enable_grad(), kernel():
+        with torch.enable_grad(), QuerylessMasks(), attention():
             logits, scores = method.function(classifier, inputs, request, **options)
         scores = scores.squeeze(1).masked_fill(inputs["attention_mask"] == 0, 0.0)
         return logits.detach(), scores.detach(), request.resolve(logits).squeeze(1)
@@ -104,18 +104,21 @@ def trace_attributions(
 
 
 def export_attributions(
-    classifier: Classifier, names: list[str], limit: int | None = None, explicit_attention: bool = False
+    classifier: Classifier,
+    names: list[str],
+    limit: int | None = None,
+    attention: Callable[[], AbstractContextManager] = nullcontext,
 ) -> torch.export.ExportedProgram:
     """The graph of `trace_attributions` as an exported program, for 1 text or more of 1 to `limit` tokens.
 
     Args:
         limit: by default what the backbone's position table allows.
-        explicit_attention: as for `trace_attributions`.
+        attention: as for `trace_attributions`.
 
     Raises:
         ValueError: if the classifier cannot be recorded, naming the cause.
     """
-    graph = trace_attributions(classifier, names, explicit_attention)
+    graph = trace_attributions(classifier, names, attention)
     texts = torch.export.Dim("texts", min=1)
     tokens = torch.export.Dim("tokens", min=1, max=limit or position_limit(classifier))
     shapes = tuple({0: texts} if name.startswith("attribution_") else {0: texts, 1: tokens} for name in names)

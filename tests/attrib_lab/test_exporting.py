@@ -1,6 +1,7 @@
 """Exported files: equal to the model where they were not recorded, honest about what they lose, refused otherwise."""
 
 import json
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -254,16 +255,55 @@ def test_int8_loses_what_it_says(folder, tmp_path):
     assert sum(agreement) / len(agreement) == pytest.approx(loss["labels_kept"])
 
 
-def test_compiled_file_answers_the_same(folder, tmp_path):
+_FRESH_PROCESS = """
+import sys
+sys.modules |= {"modeling_attrib": None, "attrib_lab": None, "transformers": None}
+import torch
+file, inputs, output = sys.argv[1:]
+graph = torch._inductor.aoti_load_package(file)
+torch.save([graph.get_metadata()["attribution_method"], *graph(*torch.load(inputs, weights_only=True))], output)
+"""
+
+
+def test_compiled_file_answers_the_same_in_a_process_without_this_package(folder, tmp_path):
     file = export_model(folder, tmp_path / "out", "aoti")
-    graph = torch._inductor.aoti_load_package(str(file))
     said = json.loads((tmp_path / "out" / "attrib.json").read_text())
     model = AttribForSequenceClassification.from_pretrained(folder).eval()
     inputs = export_check.random_inputs(model, said["inputs"], 4, 17, seed=99)
-    found, expected = graph(*(inputs[n] for n in said["inputs"])), export_check.expected_answer(model, inputs)
-    for f, e in zip(found, expected):
+    torch.save([inputs[n] for n in said["inputs"]], tmp_path / "inputs")
+    command = [sys.executable, "-c", _FRESH_PROCESS, file, tmp_path / "inputs", tmp_path / "found"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    method, *found = torch.load(tmp_path / "found", weights_only=True)
+    for f, e in zip(found, export_check.expected_answer(model, inputs), strict=True):
         torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
-    assert json.loads(graph.get_metadata()["attribution_method"]) == "damped_lrp"
+    assert json.loads(method) == "damped_lrp"
+
+
+@pytest.fixture(scope="module")
+def onnxruntime_folder(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("onnxruntime")
+    export_model(folder, output, "onnxruntime")  # refuses a difference over 1e-5 on any of 20 shapes
+    return output
+
+
+def test_onnxruntime_has_its_own_attention(folder, onnx_folder, onnxruntime_folder):
+    """Two calls a layer, and no softmax of tokens × tokens; the portable file has nothing but ONNX."""
+    import onnx
+
+    def operators(path):
+        return [(node.domain, node.op_type) for node in onnx.load(path / "model.onnx").graph.node]
+
+    layers = AttribForSequenceClassification.from_pretrained(folder).num_layers
+    assert operators(onnxruntime_folder).count(("com.microsoft", "MultiHeadAttention")) == 2 * layers
+    assert ("", "Softmax") not in operators(onnxruntime_folder)
+    assert {domain for domain, _ in operators(onnx_folder)} == {""}
+
+
+def test_pipeline_through_onnxruntimes_attention_answers_the_same(folder, onnxruntime_folder):
+    texts = [*TEXTS, " ".join(["goal bank"] * 90)]  # the last is read in windows
+    fast = pipeline(folder, onnx_file=str(onnxruntime_folder / "model.onnx"))
+    expected = numbers(pipeline(folder)(texts))
+    np.testing.assert_allclose(numbers(fast(texts, batch_size=3)), expected, atol=1e-5)
 
 
 def test_measured_loss_by_hand():

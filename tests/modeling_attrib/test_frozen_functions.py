@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 from modeling_attrib.frozen_functions import can_freeze_attention, frozen_attention
@@ -96,6 +97,45 @@ def test_several_labels_go_back_together(mask):
     found = torch.vmap(lambda g: torch.autograd.grad(output, value, g, retain_graph=True)[0])(several)
     expected = [torch.autograd.grad(output, value, g, retain_graph=True)[0] for g in several]
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-12, atol=1e-14)
+
+
+def recorded_gradient(question, mask):
+    """The values' gradient by a graph that was recorded on other numbers."""
+
+    def explain(query, key, value, gradient):
+        value = value.detach().requires_grad_()
+        with torch.enable_grad():
+            output = frozen_attention(query, key, value, mask)
+        return torch.autograd.grad(output, value, gradient)[0]
+
+    return make_fx(explain)(*tensors(dtype=question[0].dtype))(*question)
+
+
+@pytest.mark.parametrize("spread", [1.0, 6.0, 12.0, 40.0])
+@pytest.mark.parametrize("mask", masks())
+def test_a_recorded_graph_takes_any_range(mask, spread):
+    question = tensors(spread)
+    _, (expected, *_) = gradients(F.scaled_dot_product_attention, *question, masks()[mask])
+    torch.testing.assert_close(recorded_gradient(question, masks()[mask]), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_recorded_graph_in_bfloat16_is_as_good_as_its_numbers():
+    query, key, value, gradient = tensors(3.0)
+    mask = masks()["keys"]
+    rounded = [t.bfloat16() for t in (query, key, value, gradient)]
+    _, (expected, *_) = gradients(F.scaled_dot_product_attention, *(t.double() for t in rounded), mask)
+    found = recorded_gradient(rounded, mask).double()
+    assert (found - expected).abs().max() <= 0.01 * expected.abs().max()
+
+
+def test_a_text_without_a_real_token_spoils_no_other():
+    question = tensors()
+    mask = torch.ones(TEXTS, 1, 1, TOKENS, dtype=torch.bool)
+    mask[0] = False
+    found = recorded_gradient(question, mask)
+    _, (expected, *_) = gradients(F.scaled_dot_product_attention, *question)
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-10, atol=1e-12)
+    assert torch.equal(found[0], torch.zeros_like(found[0]))
 
 
 def test_what_the_kernel_does_not_take():

@@ -7,6 +7,7 @@ import torch
 import transformers
 from architectures import ARCHITECTURES, POST_NORM, batch, build, zero_biases
 
+from modeling_attrib.attention_records import ExplicitAttention
 from modeling_attrib.tracing import graph_inputs, trace_attributions
 
 
@@ -43,6 +44,58 @@ def test_graph_equals_the_model_on_sizes_it_was_not_recorded_with(name):
             torch.testing.assert_close(logits, expected.logits, **tolerance)
             torch.testing.assert_close(scores, expected.attributions, **tolerance)
             assert explained.tolist() == expected.attribution_target.tolist()
+
+
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+
+
+def operators(graph):
+    return [node.target for node in graph.graph.nodes]
+
+
+class LargestTensor(torch.fx.Interpreter):
+    """Numbers of elements of the largest tensor that a graph makes."""
+
+    def __init__(self, graph):
+        super().__init__(graph)
+        self.largest = 0
+
+    def run_node(self, node):
+        result = super().run_node(node)
+        for tensor in result if isinstance(result, tuple) else (result,):
+            if isinstance(tensor, torch.Tensor) and node.op == "call_function":
+                self.largest = max(self.largest, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return result
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra", "albert"])
+def test_no_tensor_of_tokens_by_tokens(name):
+    model = build(name, dtype=torch.float32)
+    names = graph_inputs(model)
+    graph = trace_attributions(model, names)
+    assert operators(graph).count(FUSED) == 4, "each layer's forward pass, and its backward pass by the same kernel"
+    largest = []
+    for tokens in (240, 480):
+        inputs = graph_arguments(names, (tokens, 3))
+        run = LargestTensor(graph)
+        run.run(*inputs)
+        largest.append(run.largest)
+    assert largest[1] <= 2 * largest[0]
+
+
+@pytest.mark.parametrize("name", ["bert", "modernbert", "t5-gated", "llama"])
+def test_attention_written_out(name):
+    """For readers that do not know the kernel."""
+    model = build(name)
+    names = graph_inputs(model)
+    graph = trace_attributions(model, names, ExplicitAttention)
+    assert not any("scaled_dot_product" in str(target) for target in operators(graph))
+    for lengths in SIZES:
+        logits, scores, _ = graph(*graph_arguments(names, lengths))
+        expected = ask(model, lengths)
+        tolerance = {"rtol": 1e-5, "atol": 1e-6} if name == "llama" else {"rtol": 1e-9, "atol": 1e-11}
+        torch.testing.assert_close(logits, expected.logits, **tolerance)
+        torch.testing.assert_close(scores, expected.attributions, **tolerance)
 
 
 @pytest.mark.parametrize("name", [*POST_NORM, "modernbert"])
