@@ -109,6 +109,7 @@ def _learn_from_teacher(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]
     held_out = max(1, round(len(learned) * data.validation_fraction))
     if held_out >= len(learned):
         raise UserError(f"{data.train}: {len(learned)} texts are too few to learn from.")
+    print(f"the head learns from {teacher}: {len(learned) - held_out} texts, {held_out} to grade it by.")
     head = _fresh_head(model, "labels", recipe)
     targets = teacher_targets(model, teacher)
     train, validation = (
@@ -120,7 +121,6 @@ def _learn_from_teacher(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]
         with torch.no_grad():
             return -F.mse_loss(head(validation.features.float()), validation.targets).item()
 
-    print(f"the head learns from {teacher}: {len(learned) - held_out} texts, {held_out} to grade it by.")
     history = fit_head(
         head,
         [train],

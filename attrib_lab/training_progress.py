@@ -89,7 +89,9 @@ class TrainingProgress(TrainerCallback):
             self._training.close()
             self._training = None
         if state.is_world_process_zero and args.load_best_model_at_end and state.best_global_step:
-            say(f"kept: the model of step {state.best_global_step}, whose {args.metric_for_best_model} was the best")
+            say(
+                f"kept: the model of step {state.best_global_step}, of the best validation {args.metric_for_best_model}"
+            )
 
     def _end_prediction(self) -> None:
         self._predicted = 0

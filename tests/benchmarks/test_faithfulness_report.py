@@ -7,6 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from attrib_lab import commands
+from attrib_lab.evaluation import evaluation
 from attrib_lab.evaluation.evaluation import EvaluationOptions
 from attrib_lab.evaluation.samples import Columns
 from benchmarks.faithfulness import write_faithfulness
@@ -56,7 +57,7 @@ OTHER = EvaluationOptions(
 def test_the_command_runs_what_was_run(tmp_path, monkeypatch, options):
     """Read by the parser of `attrib evaluate` itself, it gives the same options."""
     run = []
-    monkeypatch.setattr(commands, "evaluate_model", lambda *arguments: run.append(arguments))
+    monkeypatch.setattr(evaluation, "evaluate_model", lambda *arguments: run.append(arguments))
     attrib, *words = command(written(tmp_path, options=asdict(options)))
     assert attrib == "attrib"
     arguments = commands.build_parser().parse_args(words)
