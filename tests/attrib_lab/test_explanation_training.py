@@ -121,7 +121,7 @@ def test_a_head_finds_marks_of_a_task_that_it_has_never_seen(tmp_path, classifie
 def test_what_cannot_be_done_ends_in_one_line(tmp_path, classifier):
     with pytest.raises(UserError, match=r"learns_from='lrq': use rationales or an attribution method.*'lrp'"):
         train_explainer(distilled(tmp_path, classifier, learns_from="lrq"))
-    with pytest.raises(UserError, match=r"explainer.reads='words': use one of attention, states"):
+    with pytest.raises(UserError, match=r"explainer.reads is attention or states, not 'words'"):
         distilled(tmp_path, classifier, reads="words")
     own = distilled(tmp_path, classifier)
     own.output_dir = str(classifier)
