@@ -46,8 +46,12 @@ def write_marked(path, rows, topic, seed):
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    backbone = write_backbone(tmp_path_factory.mktemp("backbone"))
+def backbone(tmp_path_factory):
+    return write_backbone(tmp_path_factory.mktemp("backbone"))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, backbone):
     return write_classifier(tmp_path_factory.mktemp("classifier"), backbone)
 
 
@@ -130,13 +134,13 @@ def test_what_cannot_be_done_ends_in_one_line(tmp_path, classifier):
 
 
 @pytest.mark.parametrize("bfloat16", [True, False])
-def test_a_head_is_trained_on_every_processor(bfloat16, tmp_path, classifier, monkeypatch):
+def test_a_head_is_trained_on_every_processor(bfloat16, tmp_path, backbone, monkeypatch):
     """The classifier under it in bfloat16 or not; the head itself, seconds of work, always in float32."""
     monkeypatch.setattr(devices, "computes_in_bfloat16", lambda: bfloat16)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     options = ["--bf16", "auto", "--use_cpu", "false", "--num_train_epochs", "1"]
     (tmp_path / "classifier").mkdir()
-    finished = train(load_recipe(str(write_recipe(tmp_path / "classifier", classifier)), options))
+    finished = train(load_recipe(str(write_recipe(tmp_path / "classifier", backbone)), options))
     folder = train_explainer(distilled(tmp_path, finished))
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["settings"]["bf16"] is bfloat16

@@ -198,7 +198,7 @@ def test_mistakes_are_found_and_shown(tmp_path, backbone, processes):
     assert metrics["test"]["accuracy"] == pytest.approx(31 / 37)
     page = (tmp_path / "out" / "explanations.html").read_text(encoding="utf-8")
     assert page.count("✓") == 8
-    assert page.count("✗") == 4
+    assert page.count("✗ predicted") == 4
     assert sum(text in re.sub(r"<[^>]+>", "", page) for text in mislabelled) == 4
 
 
