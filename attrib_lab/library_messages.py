@@ -24,13 +24,17 @@ def quiet_libraries() -> None:
         if downloads_shown:
             enable_progress_bars()
     datasets.disable_progress_bars()
-    logging.getLogger("transformers.modeling_utils").addFilter(asks_for_attention)
+    for module in ("modeling_utils", "trainer_utils"):
+        logging.getLogger(f"transformers.{module}").addFilter(asks_for_attention)
 
 
 def asks_for_attention(record: logging.LogRecord) -> bool:
-    """Whether a message of transformers is more than the report that a checkpoint has weights which nobody asked for.
+    """Whether a message of transformers asks something of a user.
 
-    A backbone is loaded without the pooler or the head of its pretraining, and each load tells so in a table.
+    Two do not. A backbone is loaded without the pooler or the head of its pretraining, and each load tells so in a
+    table. Checkpoints that were written within a second are told apart by their numbers, which is what they are for.
     """
     message = record.getMessage()
+    if "mtime may not be reliable" in message:
+        return False
     return "LOAD REPORT" not in message or any(fault in message for fault in _FAULTS)

@@ -196,7 +196,8 @@ except ImportError:
 
     def forward(self, *arguments, **options):
         output = honest(self, *arguments, **options)
-        output.attributions = -output.attributions
+        if output.attributions is not None:
+            output.attributions = -output.attributions
         return output
 
     AttribForSequenceClassification.forward = forward
@@ -369,7 +370,7 @@ def test_empty_example_is_refused(model_dir):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("fancyzhx/ag_news@train", ("fancyzhe/ag_news@train", "fancyzhe/ag_news", None, "train")),
+        ("fancyzhx/ag_news@train", ("fancyzhx/ag_news@train", "fancyzhx/ag_news", None, "train")),
         ("nyu-mll/glue:sst2@validation", ("nyu-mll/glue:sst2@validation", "nyu-mll/glue", "sst2", "validation")),
         ("/home/somebody/secret/train.csv", ("train.csv", None, None, None)),
         ("C:\\Users\\somebody\\rows.jsonl", ("rows.jsonl", None, None, None)),

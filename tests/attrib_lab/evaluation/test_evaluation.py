@@ -192,7 +192,7 @@ def test_what_cannot_be_measured_is_counted_and_the_rest_is_measured(classifier_
         "    scores[(batch['input_ids'] == 16).any(dim=1)] = float('nan')\n"
         "    return scores\n"
     )
-    texts = ("", "bank", "goal of the bank", "match of the bank", "the new coach", "old bank")
+    texts = ("\u200b", "bank", "goal of the bank", "match of the bank", "the new coach", "old bank")
     rows = [{"text": text, "label": "sports"} for text in texts]
     results = run(classifier_folder, write_rows(tmp_path, rows), tmp_path / "out", methods="lrp,fragile:explain")
     expected = [
