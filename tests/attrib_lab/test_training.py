@@ -187,6 +187,7 @@ def test_mistakes_are_found_and_shown(tmp_path, backbone, processes):
     recipe = write_recipe(tmp_path, backbone)
     mislabelled = mislabel(write_csv(tmp_path / "test.csv", 37, 1), 6)
     options = ["--feature_adjustment", "attribution", "--explained_examples", "12", "--use_cpu", "false"]
+    options += ["--num_train_epochs", str(8 * processes)]  # as many steps
     if processes == 1:
         train(load_recipe(str(recipe), options))
     else:
