@@ -36,14 +36,14 @@ def writing(folder: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = _refusal(error)
+        reason = refusal(error)
         if reason is None:
             raise
         raise UserError(f"{folder} cannot be written: {reason}.") from None
 
 
-def _refusal(error: Exception) -> str | None:
-    """The system's words, if that is where an error comes from."""
+def refusal(error: Exception) -> str | None:
+    """The system's words, if an error is about what it refuses a writer; None of any other error."""
     if isinstance(error, OSError) and error.errno is not None:
         return (error.strerror or first_line(error)) if error.errno in _REFUSALS else None
     code = _OF_RUST.search(str(error))
