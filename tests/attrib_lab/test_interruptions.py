@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -186,13 +187,13 @@ def train_through_kills(
     recipes = {rate: recipe_in(folder, backbone, "--learning_rate", str(rate)) for rate in rates}
     output, expected = folder / "out", {}
     for rate in rates:
-        run_killed(lambda: train(recipes[rate], overwrite=True), -1)
+        run_killed(partial(train, recipes[rate], overwrite=True), -1)
         expected[rate] = weights_of(output)
     assert len(set(expected.values())) == 2
     kills = turn = 0
     for moment in moments:
         rate = rates[turn % 2]
-        killed = run(lambda: train(recipes[rate], overwrite=True), moment)
+        killed = run(partial(train, recipes[rate], overwrite=True), moment)
         assert_one_run(output, expected)
         if not killed:
             assert weights_of(output) == expected[rate]
