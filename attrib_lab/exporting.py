@@ -1,9 +1,10 @@
 """From a trained model folder to one file that gives label and words without autograd, and without this package."""
 
 import importlib.util
+import io
 import json
 import logging
-import shutil
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,14 +22,17 @@ from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
 from .bundles import TrainedModel, load_trained_model
 from .errors import UserError, first_line, nearest
-from .export_check import SHAPES, Run, check_equal, measure_loss
+from .export_check import SHAPES, PrecisionLoss, Run, check_equal, measure_loss
 from .export_formats import FORMATS, PRECISIONS
+from .files import refusal
+from .folders import locked, replacing
 from .onnx_attention import OnnxruntimeAttention
 from .sources import complete_rows, join_words, load_rows
 
 
 _ATTENTION = {"onnx": ExplicitAttention, "onnxruntime": OnnxruntimeAttention, "pt2": nullcontext, "aoti": nullcontext}
 DESCRIPTION_FILE = "attrib.json"
+_KIND = "an exported graph"
 LABELS_KEPT, CORRELATION = 0.99, 0.98  # below, a reduced precision is refused
 
 
@@ -71,9 +75,27 @@ def export_model(
         raise UserError(f"--precision {precision} needs --data: real texts that show what it loses.")
     if precision == "fp32" and texts:
         raise UserError("--data measures what --precision int8 or bf16 loses; fp32 loses nothing.")
-    _refuse_mixture(Path(output), FORMATS[format])
     if FORMATS[format].endswith(".onnx"):
         _require("onnx", "onnxscript", "onnxruntime")
+    output = Path(output)
+    with locked(output, _KIND):
+        _refuse_mixture(output, FORMATS[format])
+        # What is written on the way, too, goes where the graph will be.
+        with replacing(output, _KIND) as new, tempfile.TemporaryDirectory(dir=new) as scratch, _quiet_exporter():
+            file = _write_graph(model_dir, new, Path(scratch), format, precision, texts, allow_loss)
+    return output / file
+
+
+def _write_graph(
+    model_dir: str | Path,
+    folder: Path,
+    scratch: Path,
+    format: str,
+    precision: str,
+    texts: list[str] | None,
+    allow_loss: bool,
+) -> str:
+    """Write graph, tokenizer and description into `folder`; the graph's name there."""
     trained = load_trained_model(Path(model_dir))
     model = trained.model.eval()
     names = graph_inputs(model, trained.tokenizer.model_input_names)
@@ -81,36 +103,42 @@ def export_model(
     description = _describe(trained, names, FORMATS[format], precision)
     method = model.config.attribution_method
     print(f"recording classifier and attribution method ({method}) as one graph; with the checks, a minute or two.")
-    with tempfile.TemporaryDirectory() as scratch, _quiet_exporter():
-        file = Path(scratch) / FORMATS[format]
-        exported = _in_bfloat16(model_dir) if precision == "bf16" else model
-        program = _export(exported, names, limit, format)
-        try:
-            print(f"writing {FORMATS[format]}.")
-            run = _WRITERS[format](program, file, names, description)
-            difference = check_equal(run, model, names, limit) if precision == "fp32" else None
-            if precision == "int8":
-                quantize(file.rename(file.with_suffix(".fp32")), file)
-                run = _onnx_run(file, names)
-        except UserError:
+    file = scratch / FORMATS[format]
+    exported = _in_bfloat16(model_dir) if precision == "bf16" else model
+    program = _export(exported, names, limit, format)
+    try:
+        print(f"writing {FORMATS[format]}.")
+        run = _WRITERS[format](program, file, names, description)
+        difference = check_equal(run, model, names, limit) if precision == "fp32" else None
+        if precision == "int8":
+            quantize(file.rename(file.with_suffix(".fp32")), file)
+            run = _onnx_run(file, names)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the format's own library says
+        if refusal(error):
             raise
-        except Exception as error:  # whatever the format's own library says
-            raise UserError(f"the model cannot be written as {format}: {first_line(error)}") from error
-        if precision != "fp32":
-            loss = measure_loss(run, model, trained.tokenizer, names, texts, limit)
-            description["precision_loss"] = loss.as_dict()
-            if not allow_loss and (loss.labels_kept < LABELS_KEPT or loss.correlation < CORRELATION):
-                raise UserError(
-                    f"{precision} keeps {loss.labels_kept:.2%} of the labels and attributions that correlate by "
-                    f"{loss.correlation:.4f}; at least {LABELS_KEPT:.0%} and {CORRELATION} are asked for. "
-                    "--allow-loss writes it nevertheless."
-                )
-            print(f"{precision}: {loss}")
-        else:
-            print(
-                f"checked: it equals the model on {SHAPES} other sizes of input; largest difference {difference:.1e}."
-            )
-        return _put_in_place(file, Path(output), trained, description)
+        raise UserError(f"the model cannot be written as {format}: {first_line(error)}") from error
+    if precision == "fp32":
+        print(f"checked: it equals the model on {SHAPES} other sizes of input; largest difference {difference:.1e}.")
+    else:
+        loss = measure_loss(run, model, trained.tokenizer, names, texts, limit)
+        description["precision_loss"] = loss.as_dict()
+        _judge_loss(loss, precision, allow_loss)
+    trained.tokenizer.save_pretrained(folder)
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    os.replace(file, folder / file.name)
+    return file.name
+
+
+def _judge_loss(loss: PrecisionLoss, precision: str, allow_loss: bool) -> None:
+    if not allow_loss and (loss.labels_kept < LABELS_KEPT or loss.correlation < CORRELATION):
+        raise UserError(
+            f"{precision} keeps {loss.labels_kept:.2%} of the labels and attributions that correlate by "
+            f"{loss.correlation:.4f}; at least {LABELS_KEPT:.0%} and {CORRELATION} are asked for. "
+            "--allow-loss writes it nevertheless."
+        )
+    print(f"{precision}: {loss}")
 
 
 def _require(*packages: str) -> None:
@@ -121,8 +149,6 @@ def _require(*packages: str) -> None:
 
 def _refuse_mixture(output: Path, file: str) -> None:
     """One graph a folder: attrib.json describes one, and whoever opens the folder must not guess which."""
-    if output.is_file():
-        raise UserError(f"--output {output} is a file: name a folder.")
     others = [name for name in FORMATS.values() if name != file and (output / name).exists()]
     if others:
         raise UserError(f"--output {output} already holds {others[0]}: choose another folder for {file}.")
@@ -201,7 +227,9 @@ def quantize(source: Path, file: Path) -> None:
 
 
 def _write_pt2(program: torch.export.ExportedProgram, file: Path, names: list[str], description: dict) -> Run:
-    torch.export.save(program, file, extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    archive = io.BytesIO()  # to a file, torch ends the process when the disk is full
+    torch.export.save(program, archive, extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    file.write_bytes(archive.getbuffer())
     module = torch.export.load(file).module()
     return lambda inputs: module(*(inputs[name] for name in names))
 
@@ -223,13 +251,6 @@ _WRITERS: dict[str, Callable[..., Run]] = {
     "pt2": _write_pt2,
     "aoti": _write_aoti,
 }
-
-
-def _put_in_place(file: Path, output: Path, trained: TrainedModel, description: dict[str, Any]) -> Path:
-    output.mkdir(parents=True, exist_ok=True)
-    trained.tokenizer.save_pretrained(output)
-    (output / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    return Path(shutil.move(file, output / file.name))
 
 
 def load_texts(source: str, column: str = "text", limit: int = 500) -> list[str]:

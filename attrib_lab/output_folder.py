@@ -1,20 +1,51 @@
-"""What an earlier run left in a run's folder: to go on from, to replace, or to leave alone."""
+"""A run's folder: what an earlier run left there, to go on from, replace or leave alone; and the finished model."""
 
-import os
-import shutil
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers.trainer_utils import get_last_checkpoint
 
+from .checkpoints import list_checkpoints, newest_complete
 from .errors import UserError
+from .files import write_whole, writing
+from .folders import discard, locked, replacing
 from .recipes import Recipe
 
 
 CHECKPOINTS = "checkpoints"
 RECIPE_FILE = "recipe.yaml"  # of a finished classifier; beside the checkpoints, of the run that writes them
 EXPLAINER_RECIPE_FILE = "expnet.yaml"  # of the head of a finished classifier
+METRICS_FILE = "metrics.json"
+CURVE_FILE = "curve.png"
+PAGE_FILE = "explanations.html"
+
+_KIND = "a trained model"
+# What goes with an earlier model, whoever's: an earlier version did not note what it wrote.
+_OF_THE_MODEL = (CHECKPOINTS, RECIPE_FILE, EXPLAINER_RECIPE_FILE, METRICS_FILE, CURVE_FILE, PAGE_FILE)
+
+
+@contextlib.contextmanager
+def claimed_folder(recipe: Recipe, overwrite: bool = False) -> Iterator[str | None]:
+    """`recipe.output_dir`, to this run alone: what `claim_folder` says of it.
+
+    Raises:
+        UserError: if another run is at work there, or the folder holds what another recipe left.
+    """
+    with locked(Path(recipe.output_dir), _KIND):
+        yield claim_folder(recipe, overwrite)
+
+
+@contextlib.contextmanager
+def finished_model(recipe: Recipe) -> Iterator[Path]:
+    """A new folder, to be filled with the finished model and all that is said of it.
+
+    It takes the place of `recipe.output_dir`, checkpoints included, in one step when the block ends; the user's own
+    files stay. To be used inside `claimed_folder`.
+    """
+    with replacing(Path(recipe.output_dir), _KIND, without=_OF_THE_MODEL) as new:
+        yield new
 
 
 def claim_folder(recipe: Recipe, overwrite: bool = False) -> str | None:
@@ -31,16 +62,16 @@ def claim_folder(recipe: Recipe, overwrite: bool = False) -> str | None:
     """
     folder = Path(recipe.output_dir)
     checkpoints = folder / CHECKPOINTS
-    checkpoint = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
     running, finished = _read_recipe(checkpoints / RECIPE_FILE), _finished_recipe(folder)
     if running == recipe.as_dict():
-        if checkpoint:
-            print(f"going on from {checkpoint}")
-        else:
+        checkpoint = newest_complete(checkpoints, folder)
+        if checkpoint is None:
             print(f"the run in {folder} was cut off before its first checkpoint: starting afresh")
-        return checkpoint
-    # Checkpoints without a recipe, beside a model with one: that run was killed while it tidied up.
-    if running is not None or (checkpoint and finished is None):
+            return None
+        print(f"going on from {checkpoint}")
+        return str(checkpoint)
+    # Checkpoints without a recipe, beside a model with one: an earlier version was killed while it tidied up.
+    if running is not None or (list_checkpoints(checkpoints) and finished is None):
         other = f"an unfinished run of another recipe{_difference(running or {}, recipe.as_dict())}"
     elif finished is not None and _arguments(finished) != _arguments(recipe.as_dict()):
         other = f"a finished model of other arguments{_difference(_arguments(finished), _arguments(recipe.as_dict()))}"
@@ -48,23 +79,21 @@ def claim_folder(recipe: Recipe, overwrite: bool = False) -> str | None:
         other = ""
     if other and not overwrite:
         raise UserError(f"{folder} holds {other}: choose another --output_dir, or add --overwrite to replace it.")
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    discard(checkpoints, folder)
     return None
 
 
 def note_running(recipe: Recipe) -> None:
     """Beside the checkpoints: a finished model in the folder keeps its own recipe until this run has finished too."""
     checkpoints = Path(recipe.output_dir) / CHECKPOINTS
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    (checkpoints / RECIPE_FILE).write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
+    with writing(checkpoints.parent):
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        write_recipe(checkpoints / RECIPE_FILE, recipe.as_dict())
 
 
-def note_finished(recipe: Recipe) -> None:
-    """The model in the folder is this recipe's; its checkpoints, and another one's head, have served."""
-    folder = Path(recipe.output_dir)
-    os.replace(folder / CHECKPOINTS / RECIPE_FILE, folder / RECIPE_FILE)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    (folder / EXPLAINER_RECIPE_FILE).unlink(missing_ok=True)
+def write_recipe(file: Path, recipe: dict[str, Any]) -> None:
+    """Write a recipe, in the layout of its YAML file."""
+    write_whole(file, yaml.safe_dump(recipe, sort_keys=False))
 
 
 def _finished_recipe(folder: Path) -> dict[str, Any] | None:

@@ -99,9 +99,14 @@ def say(line: str, file: TextIO | None = None) -> None:
     (file or sys.stdout).flush()
 
 
+def is_first_process() -> bool:
+    """Whether this is the first, or the only one, of the processes that a launcher started to train together."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def silence_other_processes() -> None:
     """Under a launcher of several processes only the first one speaks; what goes wrong is still heard from each."""
-    if int(os.environ.get("RANK", 0)):
+    if not is_first_process():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (it stays open to the end)
 
 

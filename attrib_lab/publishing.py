@@ -11,13 +11,16 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from .bundle_proof import prove_bundle
-from .bundles import assemble_bundle, is_earlier_bundle, load_trained_model
+from .bundles import assemble_bundle, load_trained_model
 from .errors import UserError, first_line
+from .files import foreign_entries, writing
+from .folders import locked, replacing
 from .model_card import EXAMPLE, PICTURE
 
 
 # What an earlier version may have left in the repository, and would be loaded together with the proven files.
 _STALE = ["*.py", "*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", PICTURE]
+_KIND = "a bundle"
 COMMIT_MESSAGE = "Classifier that returns attributions: weights, tokenizer, code and card"
 
 
@@ -53,23 +56,26 @@ def publish(
     example = EXAMPLE if example is None else example
     if not example.strip():
         raise UserError("--example is empty: give a text of the kind that the model reads.")
-    if output is not None:
-        _check_output(output, model_dir)
+    if output is not None and output.resolve() == model_dir.resolve():
+        raise UserError(f"--output {output} is the model folder itself: choose another folder.")
     trained = load_trained_model(model_dir)
     if output is None:
         api = api or HfApi()
         with _hub_errors(repo_id):
             api.whoami()  # before the minutes that a proof may take
-    with _scratch_folder(output) as scratch:
-        bundle = scratch / "bundle"
-        files = assemble_bundle(trained, bundle, repo_id, license_id, language, example=example)
+    with _place(output) as place, tempfile.TemporaryDirectory(dir=place) as scratch:
+        bundle = Path(scratch) / "bundle"
+        with writing(output or bundle):
+            files = assemble_bundle(trained, bundle, repo_id, license_id, language, example=example)
         _print_files(files, f"{model_dir}, for {repo_id}")
         print(f"proof: {prove_bundle(bundle, trained.model, trained.tokenizer)}.", flush=True)
-        if output is None:
+        if place is None:
             print(f"uploaded to {_upload(api, bundle, repo_id, private)}")
         else:
-            _put_in_place(bundle, output)
-            print(f"the bundle is in {output}. Nothing was uploaded: without --output it would be.")
+            for file in bundle.iterdir():
+                os.replace(file, place / file.name)
+    if output is not None:
+        print(f"the bundle is in {output}. Nothing was uploaded: without --output it would be.")
 
 
 def _check_repo_id(repo_id: str) -> None:
@@ -81,35 +87,22 @@ def _check_repo_id(repo_id: str) -> None:
         raise UserError(f"--repo-id is written user/name: {repo_id!r} does not say whose repository it is.")
 
 
-def _check_output(output: Path, model_dir: Path) -> None:
-    if output.resolve() == model_dir.resolve():
-        raise UserError(f"--output {output} is the model folder itself: choose another folder.")
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is a file, not a folder.")
-    if output.exists() and any(output.iterdir()) and not is_earlier_bundle(output):
-        raise UserError(f"--output {output} is not empty and holds no earlier bundle: choose another folder.")
-
-
 @contextlib.contextmanager
-def _scratch_folder(output: Path | None) -> Iterator[Path]:
-    """A temporary folder, beside `output` if there is one: a proven bundle is then moved, not copied."""
-    parent = None if output is None else output.absolute().parent
-    try:
-        if parent is not None:
-            parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".publishing-", dir=parent) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise UserError(f"the bundle cannot be written: {error}") from None
-
-
-def _put_in_place(bundle: Path, output: Path) -> None:
-    """Move the files of `bundle` to `output`, in place of an earlier bundle's."""
-    output.mkdir(exist_ok=True)
-    for file in output.iterdir():
-        file.unlink()
-    for file in bundle.iterdir():
-        os.replace(file, output / file.name)
+def _place(output: Path | None) -> Iterator[Path | None]:
+    """A new folder that takes the place of `output`, an earlier bundle, in the end; None where there is no output."""
+    if output is None:
+        yield None
+        return
+    with locked(output, _KIND):
+        foreign = foreign_entries(output)
+        if foreign:
+            named = ", ".join(foreign[:3]) + (" ..." if len(foreign) > 3 else "")
+            raise UserError(
+                f"--output {output} holds what no earlier bundle did, or what was changed since ({named}): "
+                "choose another folder, or take that out of it."
+            )
+        with replacing(output, _KIND) as new:
+            yield new
 
 
 def _print_files(files: dict[str, int], title: str) -> None:

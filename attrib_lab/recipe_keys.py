@@ -47,6 +47,14 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 }
 
 
+_SECRET = re.compile(r"(.*_)?((hub|hf|auth|access|api|bearer)_token|password|secret|api_key)|token")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a key of that name holds what must never reach a file, as a recipe's values do."""
+    return _SECRET.fullmatch(name.lower().replace("-", "_")) is not None
+
+
 def _with_choices(keys: dict[str, Key]) -> dict[str, Key]:
     found = {}
     for name, key in keys.items():
@@ -67,7 +75,8 @@ def _without(keys: dict[str, Key], *names: str) -> dict[str, Key]:
 
 
 def _training_keys() -> dict[str, Key]:
-    keys = _with_choices(_without(declared_keys(_TRAINING_ARGUMENTS, "TrainingArguments"), *SET_HERE))
+    declared = declared_keys(_TRAINING_ARGUMENTS, "TrainingArguments")
+    keys = _with_choices(_without(declared, *SET_HERE, *filter(is_secret, declared)))
     meaning = "mixed precision in bfloat16, which halves memory; auto where the device computes in it"
     return keys | {"bf16": replace(keys["bf16"], meaning=meaning)}
 

@@ -9,7 +9,7 @@ import yaml
 
 from .declarations import Key
 from .errors import UserError, nearest
-from .recipe_keys import EXPLAINER_KEYS, MODEL_ARGUMENTS, SECTIONS, TASK_KEYS, TOP_KEYS
+from .recipe_keys import EXPLAINER_KEYS, MODEL_ARGUMENTS, SECTIONS, TASK_KEYS, TOP_KEYS, is_secret
 
 
 class _Loader(yaml.SafeLoader):
@@ -233,6 +233,7 @@ def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
 
 
 def _locate(key: str) -> tuple[str | None, str]:
+    _refuse_secrets({key.rpartition(".")[2]: None}, f"--{key}")
     section, dot, name = key.partition(".")
     if dot:
         if name not in SECTIONS.get(section, {}):
@@ -270,7 +271,31 @@ def _checked(key: Key, value: Any, where: str) -> Any:
 _CHECKED_APART = ("output_dir", "masked_training", "backbone", *SECTIONS)
 
 
+_HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
+
+
+def _refuse_secrets(content: Any, where: str) -> None:
+    """Whatever a recipe holds is written beside the model, which may be published."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if is_secret(str(key)):
+                raise UserError(
+                    f"{where}: {key} is a secret, and recipes are written beside the model: "
+                    "set HF_TOKEN, or run `hf auth login`."
+                )
+            _refuse_secrets(value, where)
+    elif isinstance(content, list):
+        for value in content:
+            _refuse_secrets(value, where)
+    elif isinstance(content, str) and _HUB_TOKEN.search(content):
+        raise UserError(
+            f"{where}: a value holds a token of the Hub, and recipes are written beside the model: "
+            "set HF_TOKEN, or run `hf auth login`."
+        )
+
+
 def _build(content: dict[str, Any], where: str) -> Recipe:
+    _refuse_secrets(content, where)
     _check_keys(content, _TOP, where)
     for section, keys in SECTIONS.items():
         _read_section(content[section], keys, f"{where}, section {section!r}", f"{where}: {section}.")

@@ -17,10 +17,6 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 
-CURVE_FILE = "curve.png"
-PAGE_FILE = "explanations.html"
-
-
 def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
     """Training loss and validation accuracy against steps, from the Trainer's log history, as a PNG.
 

@@ -1,5 +1,6 @@
 """From a recipe to a trained model folder, with the HF Trainer."""
 
+import contextlib
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from transformers import (
@@ -19,6 +21,7 @@ from transformers import (
     EarlyStoppingCallback,
     PretrainedConfig,
     PreTrainedTokenizerBase,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -28,17 +31,30 @@ from modeling_attrib.pipeline_attrib import token_limit
 
 from . import attention_only  # noqa: F401  (its registration is what makes such a backbone known)
 from .backbones import resolve_backbone
+from .checkpoints import CheckpointMarker
 from .devices import Device, find_device, fit_to_device, started_processes
 from .errors import UserError, first_line, nearest
 from .evaluation.plausibility import compare_methods, has_evidence
+from .files import writing
 from .masked_training import MaskedTrainer, MaskingCollator
-from .output_folder import CHECKPOINTS, claim_folder, note_finished, note_running
+from .output_folder import (
+    CHECKPOINTS,
+    CURVE_FILE,
+    METRICS_FILE,
+    PAGE_FILE,
+    RECIPE_FILE,
+    claimed_folder,
+    finished_model,
+    note_running,
+    write_recipe,
+)
+from .progress import is_first_process
 from .recipe_keys import TRAINING_DEFAULTS
 from .recipes import Recipe
-from .reports import CURVE_FILE, PAGE_FILE, choose_examples, draw_curve, write_page
+from .reports import choose_examples, draw_curve, write_page
 from .row_trainer import LABEL_NAMES, ROW, RowTrainer, paired_labels
 from .sources import Splits, load_splits
-from .training_progress import describe_data, show_progress
+from .training_progress import describe_data, mean_training_loss, show_progress
 
 
 def classification_metrics(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -70,8 +86,14 @@ def train(recipe: Recipe, overwrite: bool = False) -> Path:
             recipe left, or processes that cannot train together.
     """
     processes = started_processes(os.environ)
-    folder = Path(recipe.output_dir)
-    checkpoint = claim_folder(recipe, overwrite)
+    # The first process decides for all, and tells the others.
+    claim = claimed_folder(recipe, overwrite) if is_first_process() else contextlib.nullcontext()
+    with claim as checkpoint:
+        _train(recipe, checkpoint, processes)
+    return Path(recipe.output_dir)
+
+
+def _train(recipe: Recipe, checkpoint: str | None, processes: int) -> None:
     set_seed(recipe.seed)
     splits = load_splits(recipe.data, recipe.seed)
     print(describe_data(splits))
@@ -90,27 +112,45 @@ def train(recipe: Recipe, overwrite: bool = False) -> Path:
         tokenizer.pad_token = tokenizer.eos_token
     _name_special_tokens(model, tokenizer)
     device = find_device(recipe.training.get("use_cpu") is True)
-    arguments = _training_arguments(recipe, folder, device)
+    arguments = _training_arguments(recipe, device)
     if processes > arguments.world_size:
         raise UserError(f"on {device.name} the {processes} processes would each train alone: add --use_cpu true.")
     trainer = _trainer(recipe, model, tokenizer, splits, arguments)
-    if trainer.is_world_process_zero():
-        note_running(recipe)
-    started = time.time()
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    # Graded and explained as it will be loaded: mixed precision was for learning.
-    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    metrics = {"train_loss": result.training_loss, "train_seconds": round(time.time() - started, 1)}
+    metrics = _fit(trainer, recipe, checkpoint)
     metrics["rows"] = {name: len(rows) for name, rows in vars(splits).items() if isinstance(rows, Dataset)}
     metrics["validation"] = _scores(trainer.evaluate(), "eval")
     shown = splits.validation if splits.test is None else splits.test
     logits, scores = trainer.predict_rows(_tokenize(shown, recipe, tokenizer))
     if splits.test is not None:
         metrics["test"] = _scores(scores, "test")
+    metrics["settings"] = _settings(trainer, recipe, source, device)
+    metrics["history"] = _true_history(trainer, metrics["train_loss"])
     if trainer.is_world_process_zero():
-        _save(trainer, recipe, tokenizer, folder, metrics, source, device)
-        _report(trainer, recipe, folder, metrics, shown, logits.argmax(axis=-1), splits.labels)
-    return folder
+        with finished_model(recipe) as new:
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(new)
+            tokenizer.save_pretrained(new)
+            write_recipe(new / RECIPE_FILE, recipe.as_dict())
+            paged = _report(trainer, recipe, new, metrics, shown, logits.argmax(axis=-1), splits.labels)
+        _describe_result(Path(recipe.output_dir), metrics, len(shown), paged)
+
+
+def _fit(trainer: RowTrainer, recipe: Recipe, checkpoint: str | None) -> dict[str, Any]:
+    """Train, or go on from a checkpoint of the first process; what to report on it."""
+    if trainer.args.world_size > 1:
+        checkpoint = broadcast_object_list([checkpoint])[0]
+    if trainer.is_world_process_zero():
+        note_running(recipe)
+    began = time.time()
+    with writing(Path(recipe.output_dir)):
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+    # Graded and explained as it will be loaded: mixed precision was for learning.
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    metrics = {"train_loss": result.training_loss, "train_seconds": round(time.time() - began, 1)}
+    if checkpoint is not None:
+        # The Trainer knows this process's steps only, and divides their loss by all of them.
+        metrics["train_loss"] = mean_training_loss(trainer.state.log_history)
+        metrics["train_seconds_since_step"] = int(checkpoint.rpartition("-")[2])
+    return metrics
 
 
 def _fresh_configuration(backbone: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
@@ -157,11 +197,14 @@ def _name_special_tokens(model: AttribForSequenceClassification, tokenizer: PreT
             setattr(config, name, token)
 
 
-def _training_arguments(recipe: Recipe, folder: Path, device: Device) -> TrainingArguments:
+def _training_arguments(recipe: Recipe, device: Device) -> TrainingArguments:
     settings, precision = fit_to_device(TRAINING_DEFAULTS | recipe.training, device)
     try:
         arguments = TrainingArguments(
-            output_dir=str(folder / CHECKPOINTS), seed=recipe.seed, label_names=LABEL_NAMES, **settings
+            output_dir=str(Path(recipe.output_dir) / CHECKPOINTS),
+            seed=recipe.seed,
+            label_names=LABEL_NAMES,
+            **settings,
         )
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"training: {' '.join(str(error).split())}") from None
@@ -192,7 +235,7 @@ def _trainer(
     splits: Splits,
     arguments: TrainingArguments,
 ) -> RowTrainer:
-    callbacks = []
+    callbacks: list[TrainerCallback] = [CheckpointMarker()]
     if recipe.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
     settings: dict[str, Any] = {
@@ -216,19 +259,8 @@ def _scores(metrics: dict[str, float], prefix: str) -> dict[str, float]:
     return {name: metrics[f"{prefix}_{name}"] for name in names}
 
 
-def _save(
-    trainer: RowTrainer,
-    recipe: Recipe,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    metrics: dict[str, Any],
-    source: str,
-    device: Device,
-) -> None:
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    metrics["settings"] = {
+def _settings(trainer: RowTrainer, recipe: Recipe, source: str, device: Device) -> dict[str, Any]:
+    return {
         "backbone": recipe.model.backbone,
         "backbone_source": "Hub or folder" if source == recipe.model.tokenizer else "wheel",
         "seed": recipe.seed,
@@ -240,13 +272,11 @@ def _save(
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    metrics["history"] = trainer.state.log_history
-    _write_metrics(folder, metrics)
-    note_finished(recipe)
 
 
-def _write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+def _true_history(trainer: RowTrainer, loss: float | None) -> list[dict[str, Any]]:
+    """The Trainer's log, in which its last entry says `train_loss` too."""
+    return [entry | {"train_loss": loss} if "train_loss" in entry else entry for entry in trainer.state.log_history]
 
 
 def _report(
@@ -257,31 +287,39 @@ def _report(
     rows: Dataset,
     predictions: np.ndarray,
     labels: list[str],
-) -> None:
-    """Curve, explained examples, and the last lines that a person reads."""
+) -> bool:
+    """Write metrics, curve and explained examples into `folder`; whether there are examples."""
     draw_curve(trainer.state.log_history, folder / CURVE_FILE)
     pipe = AttribTextClassificationPipeline(
         model=trainer.accelerator.unwrap_model(trainer.model), tokenizer=trainer.processing_class
     )
     data = recipe.data
-    (folder / PAGE_FILE).unlink(missing_ok=True)  # an earlier model's, where this run shows no examples
-    chosen = choose_examples(np.array(rows[data.label]), predictions, data.explained_examples, recipe.seed)
     if has_evidence(rows):
         methods = [pipe.model.config.attribution_method, "attention_last", "random"]
         metrics["evidence_average_precision"] = compare_methods(pipe, rows, data.text, data.label, methods)
-        _write_metrics(folder, metrics)
-    split = "test" if "test" in metrics else "validation"
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    chosen = choose_examples(np.array(rows[data.label]), predictions, data.explained_examples, recipe.seed)
+    if chosen:
+        title = f"{Path(recipe.output_dir).name}: explained {_graded_split(metrics)} texts"
+        write_page(pipe, rows.select(chosen), data, labels, title, folder / PAGE_FILE)
+    return bool(chosen)
+
+
+def _graded_split(metrics: dict[str, Any]) -> str:
+    return "test" if "test" in metrics else "validation"
+
+
+def _describe_result(folder: Path, metrics: dict[str, Any], rows: int, paged: bool) -> None:
+    """The last lines that a person reads."""
+    split = _graded_split(metrics)
     scores = metrics[split]
     print(
         f"{split}: accuracy {scores['accuracy']:.4f}, macro precision {scores['macro_precision']:.4f}, "
-        f"recall {scores['macro_recall']:.4f}, F1 {scores['macro_f1']:.4f} ({len(rows)} rows)"
+        f"recall {scores['macro_recall']:.4f}, F1 {scores['macro_f1']:.4f} ({rows} rows)"
     )
     if "evidence_average_precision" in metrics:
         found = metrics["evidence_average_precision"]
         print("planted words found (average precision): " + ", ".join(f"{m} {v:.3f}" for m, v in found.items()))
     print(f"model: {folder}")
-    if chosen:
-        write_page(
-            pipe, rows.select(chosen), data, labels, f"{folder.name}: explained {split} texts", folder / PAGE_FILE
-        )
+    if paged:
         print(f"explained texts, open in a browser: {folder / PAGE_FILE}")

@@ -26,7 +26,8 @@ def show_progress(trainer: Trainer) -> Trainer:
 class TrainingProgress(TrainerCallback):
     """A bar over the steps of training, lines on evaluations, and a bar over what is evaluated afterwards.
 
-    It has the last step's loss logged as well, so that a run has a loss to show however few steps it takes.
+    It has the last step's loss logged as well, so that a run has a loss to show however few steps it takes; and the
+    loss at each checkpoint, so that a run that goes on from there knows all that was lost before.
     """
 
     def __init__(self) -> None:
@@ -46,8 +47,13 @@ class TrainingProgress(TrainerCallback):
         """Move the bar."""
         if self._training is not None:
             self._training.advance(state.global_step - self._training.done)
-        if state.global_step >= state.max_steps and args.logging_strategy != "no":
-            control.should_log = True
+        if state.global_step >= state.max_steps or control.should_save:
+            self._log(args, control)
+
+    def on_epoch_end(self, args: Arguments, state: State, control: Control, **_: Any) -> None:
+        """Have a checkpoint's loss logged."""
+        if control.should_save:
+            self._log(args, control)
 
     def on_log(
         self, args: Arguments, state: State, control: Control, logs: dict[str, Any] | None = None, **_: Any
@@ -93,6 +99,10 @@ class TrainingProgress(TrainerCallback):
                 f"kept: the model of step {state.best_global_step}, of the best validation {args.metric_for_best_model}"
             )
 
+    def _log(self, args: Arguments, control: Control) -> None:
+        if args.logging_strategy != "no":
+            control.should_log = True
+
     def _end_prediction(self) -> None:
         self._predicted = 0
         if self._predicting is not None:
@@ -110,6 +120,20 @@ def describe_data(splits: Splits) -> str:
         f"data: {len(splits.train):,} rows to train on, {len(splits.validation):,} to validate it on{test}; "
         f"{len(splits.labels)} labels: {names}"
     )
+
+
+def mean_training_loss(history: list[dict[str, Any]]) -> float | None:
+    """Mean loss over the steps of a run, those before it was cut off included; None if losses were not logged.
+
+    Args:
+        history: the Trainer's log; "loss" is the mean over the steps since it was logged before.
+    """
+    total = last = 0
+    for entry in history:
+        if "loss" in entry:
+            total += entry["loss"] * (entry["step"] - last)
+            last = entry["step"]
+    return total / last if last else None
 
 
 def describe_evaluation(state: State, metrics: dict[str, float], training_loss: float | None) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..bundles import load_trained_model
 from ..errors import UserError
+from ..folders import locked, replacing
 from .activations import LayerReader
 from .analysis import analyse_concepts
 from .report import PICTURE_FILE, write_report
@@ -13,6 +14,8 @@ from .sentences import read_sentences
 
 
 RANDOM_SENTENCES = 500  # of --data, where no file of random sentences is given
+
+_KIND = "an analysis of concepts"
 
 
 def run_analysis(
@@ -51,28 +54,28 @@ def run_analysis(
         raise UserError(f"--limit {limit}: ask about one text at least.")
     if seed < 0:
         raise UserError(f"--seed {seed}: a seed is a whole number from 0 on.")
-    if output.is_file():
-        raise UserError(f"--output {output} is a file: name a folder.")
     files = _parse_concepts(concepts)
     sentences = {name: read_sentences(file, column, seed) for name, file in files.items()}
     texts = read_sentences(data, column, seed)
     texts = [texts[index] for index in np.random.default_rng(seed).permutation(len(texts))]
     others = read_sentences(random, column, seed) if random else texts[limit : limit + RANDOM_SENTENCES]
-    trained = load_trained_model(Path(model_dir))
-    count = trained.model.num_layers
-    layer = count - 1 if layer is None else layer
-    if not 0 <= layer < count:
-        raise UserError(f"--layer {layer}: this model has layers 0 to {count - 1}.")
-    reader = LayerReader(trained.model, trained.tokenizer, layer)
-    results = analyse_concepts(reader, sentences, others, texts[:limit], vectors, seed)
-    settings = {
-        "layer": layer,
-        "texts": len(texts[:limit]),
-        "random_sentences": len(others),
-        "vectors": vectors,
-        "seed": seed,
-    }
-    table = write_report(results, settings, output)
+    with locked(output, _KIND):
+        trained = load_trained_model(Path(model_dir))
+        count = trained.model.num_layers
+        layer = count - 1 if layer is None else layer
+        if not 0 <= layer < count:
+            raise UserError(f"--layer {layer}: this model has layers 0 to {count - 1}.")
+        reader = LayerReader(trained.model, trained.tokenizer, layer)
+        results = analyse_concepts(reader, sentences, others, texts[:limit], vectors, seed)
+        settings = {
+            "layer": layer,
+            "texts": len(texts[:limit]),
+            "random_sentences": len(others),
+            "vectors": vectors,
+            "seed": seed,
+        }
+        with replacing(output, _KIND) as new:
+            table = write_report(results, settings, new)
     return f"{table}\npicture: {output / PICTURE_FILE}"
 
 

@@ -29,7 +29,7 @@ _CONCEPT, _CHANCE = "#1f6f8b", "#9a9a9a"
 
 
 def write_report(results: list[ConceptResult], settings: dict[str, Any], folder: Path) -> str:
-    """Write table, figures and picture into `folder`, which is made if need be.
+    """Write table, figures and picture into `folder`, which is new.
 
     Args:
         results: one for each concept.
@@ -38,7 +38,6 @@ def write_report(results: list[ConceptResult], settings: dict[str, Any], folder:
     Returns:
         The table.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     table = format_table(results)
     (folder / TABLE_FILE).write_text(table + "\n", encoding="utf-8")
     content = {"settings": settings, "concepts": [_as_dict(result) for result in results]}

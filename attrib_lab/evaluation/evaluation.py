@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..files import write_whole, writing
+from ..folders import locked, replacing
 from ..progress import Progress, say, track
 from .classifiers import Classifier, load_classifier
 from .costs import measure_costs
-from .evaluation_report import write_report
+from .evaluation_report import print_report, write_report
 from .explainers import Explainer, Explanation, explain_batch, select_explainers
 from .fingerprints import settings_of
-from .journal import Journal, check_settings, write_whole
+from .journal import Journal, check_settings
 from .metrics import Metric, select_metrics
 from .options import EvaluationOptions
 from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_logits
@@ -29,6 +30,7 @@ from .texts import EncodedText, encode_text, mean_rationale_share
 
 
 STATE, COSTS_FILE = "state", "cost.json"
+_KIND = "an evaluation"
 # Tokens of the texts in one batch; about a minute of work on one core, which is what a kill may cost. A text that is
 # measured becomes some thirty variants a method, an explained one a forward and a backward pass or two.
 EXPLAINED_AT_ONCE, MEASURED_AT_ONCE = 1024, 256
@@ -51,10 +53,14 @@ def evaluate_model(model_dir: Path, source: str, output: Path, options: Evaluati
         What `results.json` holds: see `summarise`.
 
     Raises:
-        UserError: for anything that cannot be loaded, named or mixed with what `output` holds.
+        UserError: for anything that cannot be loaded, named or mixed with what `output` holds, or if another run is
+            at work there.
     """
-    if output.is_file():
-        raise UserError(f"--output {output} is a file: name a folder.")
+    with locked(output, _KIND):
+        return _evaluate(model_dir, source, output, options)
+
+
+def _evaluate(model_dir: Path, source: str, output: Path, options: EvaluationOptions) -> dict[str, Any]:
     classifier = load_classifier(model_dir)
     metrics = select_metrics(options.metrics, options.columns.rationale)
     explainers = select_explainers(options.methods, classifier, options.budget)
@@ -63,11 +69,10 @@ def evaluate_model(model_dir: Path, source: str, output: Path, options: Evaluati
         source, options.split, options.columns, classifier, options.limit, options.max_length, options.seed
     )
     state = output / STATE
-    try:
+    with writing(output):
         state.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"--output {output}: a part of that path is a file.") from None
     with (
+        writing(output),
         closing(Journal(state / "attributions.jsonl")) as attributions,
         closing(Journal(state / "measurements.jsonl")) as measurements,
     ):
@@ -83,7 +88,9 @@ def evaluate_model(model_dir: Path, source: str, output: Path, options: Evaluati
         "accuracy": run.accuracy(),
         "options": asdict(options),
     }
-    write_report(results, costs, output)
+    with replacing(output, _KIND) as new:
+        write_report(results, costs, new)
+    print_report(results, costs, output)
     return results
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .evaluation_pictures import draw_costs, draw_curves
-from .journal import write_whole
 from .statistics import FLIPS
 
 
-CURVES_FILE, COST_PICTURE = "curves.png", "cost_faithfulness.png"
+REPORT_FILE, CURVES_FILE, COST_PICTURE = "results.md", "curves.png", "cost_faithfulness.png"
 MARKS = {"best": "*", "not told apart from the best": "~", "worse": "", "not compared": ""}
 BOLD, PLAIN = "\033[1m", "\033[0m"
 
@@ -22,7 +21,7 @@ Costs = dict[str, dict[str, float] | None]
 
 
 def write_report(results: dict[str, Any], costs: Costs, folder: Path) -> None:
-    """Write the report's files into `folder` and its table to the terminal.
+    """Write the report's files into `folder`, which is new.
 
     results.json holds what is measured on texts and is the same whenever the run is repeated; times are in the other
     files alone.
@@ -31,20 +30,18 @@ def write_report(results: dict[str, Any], costs: Costs, folder: Path) -> None:
         results: see `summarise`.
         costs: method -> see `Cost`; None for a method that has none.
     """
-    write_whole(folder / "results.json", json.dumps(results, indent=1) + "\n")
-    write_whole(folder / "results.csv", _csv(results, costs))
-    pictures = []
-    drawings = {
-        CURVES_FILE: lambda file: draw_curves(results, file),
-        COST_PICTURE: lambda file: draw_costs(results, costs, file),
-    }
-    for name, draw in drawings.items():
-        (folder / name).unlink(missing_ok=True)  # of an earlier run with other methods
-        if draw(folder / name):
-            pictures.append(name)
-    write_whole(folder / "results.md", _markdown(results, costs, pictures))
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (folder / "results.csv").write_text(_csv(results, costs), encoding="utf-8", newline="")
+    drawn = {CURVES_FILE: draw_curves(results, folder / CURVES_FILE)}
+    drawn[COST_PICTURE] = draw_costs(results, costs, folder / COST_PICTURE)
+    pictures = [name for name, there in drawn.items() if there]
+    (folder / REPORT_FILE).write_text(_markdown(results, costs, pictures), encoding="utf-8")
+
+
+def print_report(results: dict[str, Any], costs: Costs, folder: Path) -> None:
+    """Print the table, what its marks mean, and where the report is."""
     _say(_terminal_table(results, costs, bold=sys.stdout.isatty()))
-    _say("\n".join(["", *_legend(results), *results["notes"], f"wrote {folder / 'results.md'}"]))
+    _say("\n".join(["", *_legend(results), *results["notes"], f"wrote {folder / REPORT_FILE}"]))
 
 
 def ranked_methods(results: dict[str, Any]) -> list[str]:

@@ -1,17 +1,11 @@
 """Journals: JSON-lines files that a killed run goes on from, and the settings under which they were written."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, first_line
-
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: there two runs on one folder are the user's to avoid
-    fcntl = None
+from ..files import write_whole
 
 
 class Journal:
@@ -21,21 +15,16 @@ class Journal:
     torn or not, are what a kill left of an unfinished batch: they are dropped on opening.
 
     Args:
-        path: the file; made if need be.
+        path: the file, in a folder that is `locked`; made if need be.
 
     Raises:
-        UserError: if another process is writing it, or it is no such file.
+        UserError: if it is no such file.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b")
         try:
-            if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.entries = self._recover()
-        except BlockingIOError:
-            self._file.close()
-            raise UserError(f"{path.parent}: another run is at work there.") from None
         except ValueError as error:
             self._file.close()
             raise UserError(f"{path} cannot be read: {first_line(error)}; delete it to start afresh.") from None
@@ -48,7 +37,7 @@ class Journal:
         self.entries += entries
 
     def close(self) -> None:
-        """Let another process write."""
+        """Close the file."""
         self._file.close()
 
     def _recover(self) -> list[dict[str, Any]]:
@@ -72,13 +61,6 @@ class Journal:
             batch, whole = [], place
         self._file.truncate(whole)
         return entries
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there completely or not at all, whenever the process is killed."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
 
 
 def check_settings(path: Path, settings: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ from attrib_lab.bundle_check import align_weights
 from attrib_lab.bundle_proof import Proof, prove_bundle
 from attrib_lab.bundles import assemble_bundle, load_trained_model
 from attrib_lab.errors import UserError
+from attrib_lab.files import MANIFEST, write_manifest
 from attrib_lab.model_card import model_card, read_data_source
 from attrib_lab.publishing import publish
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
@@ -129,13 +130,18 @@ def assembled_only(monkeypatch) -> None:
     monkeypatch.setattr(publishing, "prove_bundle", lambda *_: Proof(("nobody",), 0, 0))
 
 
+def contents_of(bundle: Path) -> dict[str, bytes]:
+    """What a bundle's users get: its files, without the note on who wrote them."""
+    return {file.name: file.read_bytes() for file in bundle.iterdir() if file.name != MANIFEST}
+
+
 # What a bundle holds ---------------------------------------------------------------------------------------------
 
 
 def test_bundle_is_complete_and_minimal(published):
     data = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
     data |= {"explanation.png"}
-    assert {file.name for file in published.folder.iterdir()} == data | set(CODE)
+    assert contents_of(published.folder).keys() == data | set(CODE)
 
 
 def test_code_is_this_packages_byte_for_byte_even_if_the_model_folder_has_another(published):
@@ -175,7 +181,7 @@ def test_option_that_names_a_file_of_this_machine_is_refused(model_dir, tmp_path
 
 def test_printed_list_and_verdict(published):
     listed = dict(re.findall(r"^  (\S+\.\w+) +([\d,]+) bytes$", published.printed, re.MULTILINE))
-    sizes = {file.name: file.stat().st_size for file in published.folder.iterdir()}
+    sizes = {name: len(content) for name, content in contents_of(published.folder).items()}
     assert {name: int(size.replace(",", "")) for name, size in listed.items()} == sizes
     assert "without this package" in published.printed
     assert "AutoModel, AutoModelForSequenceClassification, pipeline" in published.printed
@@ -458,7 +464,7 @@ def test_upload_sends_the_very_bundle_that_output_writes(model_dir, published, c
         ("create_repo", {"repo_id": REPO_ID, "private": True, "exist_ok": True}),
         ("upload_folder", {"repo_id": REPO_ID, "deleted": {"old.py", "vocab.txt", "explanation.png"}}),
     ]
-    assert hub.received == {file.name: file.read_bytes() for file in published.folder.iterdir()}
+    assert hub.received == contents_of(published.folder)
     assert capsys.readouterr().out.endswith(f"uploaded to https://hub.example/{REPO_ID}\n")
 
 
@@ -475,7 +481,7 @@ def test_failed_proof_reaches_no_hub_and_touches_no_output(model_dir, published,
         publish(model_dir, "other/name", output=published.folder)
     assert hub.calls == []
     assert {file.name: file.read_bytes() for file in published.folder.iterdir()} == before
-    assert not list(model_dir.parent.glob(".publishing-*"))
+    assert not list(model_dir.parent.glob(".*"))
 
 
 @pytest.mark.usefixtures("assembled_only")
@@ -489,9 +495,23 @@ def test_private_is_never_uploaded_into_a_public_repository(model_dir):
 @pytest.mark.usefixtures("assembled_only")
 def test_newer_bundle_takes_the_place_of_an_earlier_one(copy, model_dir):
     (copy / "module_of_old.py").write_text("", encoding="utf-8")
+    (copy / MANIFEST).unlink()
+    write_manifest(copy, "a bundle")
     publish(model_dir, "other/name", output=copy)
     assert not (copy / "module_of_old.py").exists()
     assert "other/name" in (copy / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("assembled_only")
+@pytest.mark.parametrize("name", ["handler.py", "vocab.txt", "README.md"])
+def test_the_users_own_files_are_named_and_stay(copy, model_dir, name):
+    """What an endpoint runs, a word list, a card that was written by hand: all bear names that a bundle's files may."""
+    with (copy / name).open("a", encoding="utf-8") as file:
+        file.write("mine")
+    before = {file.name: file.read_bytes() for file in copy.iterdir()}
+    with pytest.raises(UserError, match=re.escape(f"({name}): choose another folder, or take that out of it.")):
+        publish(model_dir, "other/name", output=copy)
+    assert {file.name: file.read_bytes() for file in copy.iterdir()} == before
 
 
 @contextlib.contextmanager
@@ -583,7 +603,7 @@ def bad(model_dir, tmp_path) -> dict[str, str]:
         ("model", "user/na me", None, "--repo-id: Repo id must use"),
         ("model", "a/b/c", None, "--repo-id: Repo id must be"),
         ("model", "name", None, "written user/name"),
-        ("model", "user/name", "taken", "not empty and holds no earlier bundle"),
+        ("model", "user/name", "taken", "holds what no earlier bundle did, or what was changed since (thesis.txt)"),
         ("model", "user/name", "model", "is the model folder itself"),
         ("model", "user/name", "taken/thesis.txt", "is a file"),
     ],

@@ -3,6 +3,7 @@
 import pytest
 
 from attrib_lab.errors import UserError
+from attrib_lab.recipe_keys import is_secret
 from attrib_lab.recipes import DATA_SUFFIXES, RECIPE_FOLDER, load_recipe, parse_overrides
 from attrib_lab.tables import READERS
 
@@ -104,3 +105,25 @@ def test_values_are_yaml():
 
 def test_recipes_and_tables_know_the_same_files():
     assert set(DATA_SUFFIXES) == set(READERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "where"),
+    [
+        ("", ["--hub_token", "s3cret"], "--hub_token: hub_token is a secret"),
+        ("", ["--training.hub-token=s3cret"], "--training.hub_token: hub_token is a secret"),
+        ("training: {push_to_hub_token: s3cret}", [], "push_to_hub_token is a secret"),
+        ("model: {attribution_options: {api_key: s3cret}}", [], "api_key is a secret"),
+        ("", ["--run_name", "hf_s3creTs3creTs3creTs3creT"], "a value holds a token of the Hub"),
+    ],
+)
+def test_a_secret_never_becomes_part_of_a_recipe(tmp_path, text, overrides, where):
+    (tmp_path / "recipe.yaml").write_text(f"data: {{train: a.csv}}\n{text}\n")
+    with pytest.raises(UserError, match="set HF_TOKEN, or run `hf auth login`") as caught:
+        load_recipe(str(tmp_path / "recipe.yaml"), overrides)
+    assert where in str(caught.value)
+    assert "s3cre" not in str(caught.value)
+
+
+def test_a_token_of_a_text_is_no_secret():
+    assert not any(map(is_secret, ("pad_token", "mask_token_id", "include_num_input_tokens_seen", "tokenizer")))

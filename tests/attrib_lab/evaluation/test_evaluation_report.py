@@ -9,7 +9,7 @@ from matplotlib import pyplot
 
 from attrib_lab.evaluation import evaluation_pictures, evaluation_report
 from attrib_lab.evaluation.evaluation_pictures import COLOURS, look_of, spread_out
-from attrib_lab.evaluation.evaluation_report import ranked_methods, write_report
+from attrib_lab.evaluation.evaluation_report import print_report, ranked_methods, write_report
 
 
 def figure(mean, verdict, texts=9):
@@ -67,7 +67,7 @@ def no_pictures(monkeypatch):
 
 
 def test_table(results, tmp_path, no_pictures, capsys):
-    write_report(results, COSTS, tmp_path)
+    print_report(results, COSTS, tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["method", "lrp", "gae", "random", "m:f"]
     assert lines[0].split() == ["method", "auac", "↑", "sufficiency", "↓", "cost"]
@@ -82,7 +82,7 @@ def test_table(results, tmp_path, no_pictures, capsys):
 
 def test_the_best_is_bold_in_a_terminal(results, tmp_path, no_pictures, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    write_report(results, COSTS, tmp_path)
+    print_report(results, COSTS, tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].count("\x1b[1m") == 2
     assert "\x1b" not in lines[2]
@@ -93,7 +93,7 @@ def test_a_terminal_without_arrows(results, tmp_path, no_pictures, monkeypatch):
 
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", out)
-    write_report(results, COSTS, tmp_path)
+    print_report(results, COSTS, tmp_path)
     out.seek(0)
     assert out.read().startswith("method")
 
@@ -126,6 +126,7 @@ def test_markdown_is_escaped(results, tmp_path, no_pictures):
 def test_what_is_not_compared_has_no_mark(results, tmp_path, no_pictures, capsys):
     results["methods"]["gae"]["metrics"]["auac"] = figure(0.75, "not compared")
     write_report(results, COSTS, tmp_path)
+    print_report(results, COSTS, tmp_path)
     assert "0.750 [0.650, 0.950]  " in capsys.readouterr().out
     assert "| 0.750 [0.650, 0.950] |" in (tmp_path / "results.md").read_text(encoding="utf-8")
 
@@ -135,9 +136,10 @@ def test_pictures_are_drawn_or_not(results, tmp_path):
     for name in ("curves.png", "cost_faithfulness.png"):
         assert pyplot.imread(tmp_path / name).shape[1] > 600
     results["curves"] = {"auac": {}}
-    write_report(results, {}, tmp_path)
-    assert not list(tmp_path.glob("*.png"))  # those of the earlier run are gone
-    assert ".png" not in (tmp_path / "results.md").read_text()
+    (tmp_path / "other").mkdir()
+    write_report(results, {}, tmp_path / "other")
+    assert not list((tmp_path / "other").glob("*.png"))
+    assert ".png" not in (tmp_path / "other" / "results.md").read_text()
 
 
 def test_ranking_by_what_is_better(results):

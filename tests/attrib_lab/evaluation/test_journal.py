@@ -56,14 +56,6 @@ def test_figures_come_back_exactly(tmp_path):
     assert reopened(tmp_path / "j") == [{"scores": values}]
 
 
-def test_a_second_writer_is_refused(tmp_path):
-    journal = Journal(tmp_path / "j")
-    with pytest.raises(UserError, match="another run"):
-        Journal(tmp_path / "j")
-    journal.close()
-    Journal(tmp_path / "j").close()
-
-
 @pytest.mark.parametrize("content", [b"no json\n", b'{"batch": 2}\n', b"[1]\n"])
 def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "j").write_bytes(content + b'{"batch": 1}\n')
