@@ -21,6 +21,7 @@ from attrib_lab.evaluation.classifiers import load_classifier
 from attrib_lab.evaluation.evaluation import EvaluationOptions, batches_of, evaluate_model, select_metrics
 from attrib_lab.evaluation.samples import Columns, load_sample
 from attrib_lab.evaluation.texts import EncodedText
+from attrib_lab.folders import locked
 from modeling_attrib import AttribForSequenceClassification
 
 
@@ -310,6 +311,14 @@ def test_killed_and_run_again_gives_the_same_bytes(classifier_folder, data, tmp_
     measurements.unlink()
     run_here(torn)
     assert files(torn) == expected
+
+
+def test_a_folder_has_one_run_at_a_time(classifier_folder, data, tmp_path):
+    with (
+        locked(tmp_path / "out", "an evaluation"),
+        pytest.raises(UserError, match="out: another run is at work there"),
+    ):
+        run(classifier_folder, data, tmp_path / "out")
 
 
 def test_a_finished_run_is_not_done_again(classifier_folder, data, tmp_path, monkeypatch):
