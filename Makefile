@@ -11,7 +11,7 @@ ARGS ?=
 MODEL ?= outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest test-slow browser test-browser pictures lint format bench bench-peers clean
+.PHONY: help venv demo test test-oldest test-slow test-gpu browser test-browser pictures lint format bench bench-gpu bench-peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ test-oldest: $(OLDEST)/.ready ## run the tests of the Hub code on the oldest sup
 test-slow: venv ## run the tests that train for minutes
 	$(TEST_ENV) $(RUN) -m pytest -m "slow and not browser" $(ARGS)
 
+test-gpu: venv ## run the device tests on a CUDA device, with what only it can do (skipped, by name, where there is none)
+	ATTRIB_TEST_DEVICE=cuda $(TEST_ENV) $(RUN) -m pytest tests/modeling_attrib/test_on_device.py \
+		tests/attrib_lab/test_training_on_device.py $(ARGS)
+
 browser: venv ## build the page that classifies without a server, examples/browser/dist (MODEL=folder, outputs/demo)
 	cd examples/browser && npm ci && npm run build
 	@# What the compiled runtime contains of others; its npm package does not say.
@@ -67,6 +71,9 @@ format: venv ## mend style and formatting
 
 bench: venv ## what an explanation costs, beside other libraries (ARGS=--quick takes ten minutes)
 	$(RUN) -m benchmarks.speed $(ARGS)
+
+bench-gpu: venv ## what an explanation costs on a CUDA device, by its own events (benchmarks/gpu.md)
+	$(RUN) -m benchmarks.gpu $(ARGS)
 
 bench-peers: $(PEERS:%=.venv-peers-%/.ready) ## build the other libraries' environments for make bench
 

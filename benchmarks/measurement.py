@@ -29,7 +29,11 @@ def time_call(call: Callable[[], object], repeats: int = 1) -> Seconds:
 
 
 def measure_interleaved(
-    calls: dict[str, Callable[[], object]], unit: str, rounds: int, expected: dict[str, float]
+    calls: dict[str, Callable[[], object]],
+    unit: str,
+    rounds: int,
+    expected: dict[str, float],
+    clock: Callable[[Callable[[], object], int], Seconds] = time_call,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Time calls in turn, round after round, so that a drift of the machine's speed meets all alike.
 
@@ -40,6 +44,7 @@ def measure_interleaved(
         unit: the name of the call that the others are measured in.
         rounds: how often each is measured.
         expected: name -> about how many seconds a call takes.
+        clock: measures that many calls in a row.
 
     Returns:
         Name -> "ratio", "cpu_ratio", "seconds" and "cpu_seconds", each with median, quartiles, minimum and maximum.
@@ -50,7 +55,7 @@ def measure_interleaved(
     for turn in range(rounds):
         start = turn % len(names)
         for name in names[start:] + names[:start]:
-            measured[name].append(time_call(calls[name], repeats[name]))
+            measured[name].append(clock(calls[name], repeats[name]))
     units = measured[unit]
     return {
         name: {

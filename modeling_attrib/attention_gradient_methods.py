@@ -8,6 +8,7 @@ import torch
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
+from .half_precision import GradientScale
 from .propagation_rules import PropagationRules
 from .taps import Taps
 
@@ -40,9 +41,15 @@ def fold_attention_gradients(
     with graph_starts, weights_are_constants, AttentionRecorder() as recorder, ExplicitAttention():
         logits = classifier.classify(inputs, weights)
     attentions = [record.probabilities for record in recorder.layers(classifier.num_layers)]
-    totals = request.objective(logits).sum(dim=0)
+    objective = request.objective(logits)
+    scale = GradientScale(objective, weights)
+    totals = scale.enlarge(objective).sum(dim=0)
+
+    def restored(state: Any, attention: torch.Tensor, gradient: torch.Tensor) -> Any:
+        return step(state, attention, scale.restore(gradient, trailing=3))
+
     states = [
-        _fold(total, attentions, step, start, retain_graph=number < len(totals))
+        _fold(total, attentions, restored, start, retain_graph=number < len(totals))
         for number, total in enumerate(totals, start=1)
     ]
     return logits.detach(), states

@@ -5,6 +5,7 @@ import torch
 from .attention_records import AttentionRecord, AttentionRecorder
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
+from .half_precision import GradientScale, at_least_float32
 from .taps import Taps, check_states
 
 
@@ -61,6 +62,7 @@ def combine_attention_and_gradient(
             f"orientation={orientation!r}, reduction={reduction!r}: use orientation {' or '.join(ORIENTATIONS)} and "
             f"reduction {', '.join(REDUCTIONS)}."
         )
+    gradient, hidden = at_least_float32(gradient), at_least_float32(hidden)
     real = mask.to(hidden.dtype).unsqueeze(-1)
     gradient = gradient * real
     product = record.attend if orientation == "query" else record.attend_transposed
@@ -94,13 +96,15 @@ def attention_gradient(
     check_states(tap.values, inputs)
     hidden = [tap.values[index] for index in indices]
     objective = request.objective(logits)
+    scale = GradientScale(objective, weights)
+    totals = scale.enlarge(objective).sum(dim=0)
     scores = []
-    for column in range(objective.shape[1]):
-        gradients = torch.autograd.grad(objective[:, column].sum(), hidden, retain_graph=True)
+    for total in totals:
+        gradients = torch.autograd.grad(total, hidden, retain_graph=True)
         scores.append(
             sum(
                 combine_attention_and_gradient(
-                    records[index], gradient, state, inputs["attention_mask"], orientation, reduction
+                    records[index], scale.restore(gradient), state, inputs["attention_mask"], orientation, reduction
                 )
                 for index, gradient, state in zip(indices, gradients, hidden)
             )

@@ -69,7 +69,7 @@ class AttentionRecord:
         width = self.query.shape[-1]
         padded = F.pad(values.to(self.query.dtype), (0, -values.shape[-1] % width))
         parts = [
-            product(part.unsqueeze(1).expand(-1, self.heads, -1, -1).contiguous()).sum(dim=1)
+            product(part.unsqueeze(1).expand(-1, self.heads, -1, -1).contiguous()).sum(dim=1, dtype=values.dtype)
             for part in padded.split(width, dim=-1)
         ]
         return torch.cat(parts, dim=-1)[..., : values.shape[-1]].to(values.dtype)

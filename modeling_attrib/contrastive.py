@@ -3,10 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-
-def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
-    """Half precision widened, for softmax and logarithms; float64 stays what it is."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+from .half_precision import at_least_float32
 
 
 def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -22,7 +19,8 @@ def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, te
     """
     features = F.normalize(at_least_float32(features), dim=-1)
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
-    similarity = (features @ features.T / temperature).masked_fill(itself, -torch.inf)
+    with torch.autocast(features.device.type, enabled=False):  # which would narrow the product again
+        similarity = (features @ features.T / temperature).masked_fill(itself, -torch.inf)
     log_probability = similarity.log_softmax(dim=-1).masked_fill(itself, 0.0)
     same_label = (labels.unsqueeze(0) == labels.unsqueeze(1)) & ~itself
     positives = same_label.sum(dim=-1)

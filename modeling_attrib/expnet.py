@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .attention_records import SOFTMAX, AttentionRecorder, record_attention, serve_query_heads
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
-from .contrastive import at_least_float32
+from .half_precision import at_least_float32
 from .taps import Taps, check_states
 
 

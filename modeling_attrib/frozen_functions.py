@@ -223,6 +223,7 @@ def can_freeze_attention(
         and query.device == key.device == value.device
         and query.device.type == "cpu"
         and query.dtype in (torch.float32, torch.float64, torch.bfloat16)
+        and (not torch.is_autocast_enabled("cpu") or query.dtype == torch.get_autocast_dtype("cpu"))
         and 0 not in (*query.shape, *key.shape)
         and all(tensor.stride(-1) == 1 for tensor in (query, key, value))
         and (mask is None or (mask.dim() in (2, 4) and mask.dtype in (torch.bool, query.dtype)))

@@ -6,7 +6,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
-from .contrastive import at_least_float32
+from .half_precision import GradientScale, at_least_float32
 from .propagation_rules import PropagationRules
 from .taps import Taps, check_states
 
@@ -88,12 +88,14 @@ def integrated_gradients(
             columns = []
             for column in range(targets.shape[1]):
                 fixed = AttributionRequest(targets[rows, column], None if contrast is None else contrast[rows, 0])
-                total = fixed.objective(found).sum()
+                objective = fixed.objective(found)
+                scale = GradientScale(objective, weights[rows_there])
+                total = scale.enlarge(objective).sum()
                 (gradient,) = torch.autograd.grad(total, points, retain_graph=column + 1 < targets.shape[1])
-                products = (gradient * way[rows_there]).sum(dim=-1).unflatten(0, (len(some), len(texts)))
+                products = (scale.restore(gradient) * way[rows_there]).sum(dim=-1).unflatten(0, (len(some), len(texts)))
                 columns.append(torch.einsum("s,sbt->bt", some_weights.to(start), products))
             scores[texts] += torch.stack(columns, dim=1).cpu()
-    return logits, scores.to(logits)
+    return logits, scores.to(logits.device)
 
 
 def _embed(classifier: Classifier, inputs: Inputs) -> torch.Tensor:

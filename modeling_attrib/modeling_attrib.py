@@ -19,8 +19,9 @@ from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, 
 from .backbone_parts import find_parts, is_causal, layer_without_gradient, position_limit
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
-from .contrastive import at_least_float32, supervised_contrastive_loss
+from .contrastive import supervised_contrastive_loss
 from .expnet import build_expnet
+from .half_precision import GradientScale, at_least_float32
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .propagation_methods import conservation_error, mixes_tokens
@@ -385,17 +386,18 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 encoded = self._run_backbone(inputs, returned)
             hidden = encoded.last_hidden_state
             pooling = self._pooling_weights(inputs["attention_mask"])
-            first_logits = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling)))
+            winning = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling))).amax(dim=-1)
             states = [tap.values[layer] for layer in layers]
+            scale = GradientScale(winning, pooling)
             gradients = torch.autograd.grad(
-                first_logits.amax(dim=-1).sum(), states, retain_graph=training, create_graph=through_alpha
+                scale.enlarge(winning).sum(), states, retain_graph=training, create_graph=through_alpha
             )
             records = recorder.layers(self.num_layers)
             check_states(tap.values, inputs)
             with contextlib.nullcontext() if through_alpha else torch.no_grad():
                 mask = inputs["attention_mask"]
                 alpha = sum(
-                    combine_attention_and_gradient(records[layer], gradient, state, mask)
+                    combine_attention_and_gradient(records[layer], scale.restore(gradient), state, mask)
                     for layer, gradient, state in zip(layers, gradients, states)
                 )
                 scores = at_least_float32(alpha) / config.feature_adjustment_temperature
@@ -408,12 +410,14 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     def _pooling_weights(self, mask: torch.Tensor) -> torch.Tensor:
         weight = self.classifier.weight  # a method, where torch has quantised the layer
-        real = mask.to(weight.dtype if isinstance(weight, torch.Tensor) else self.dtype)
+        dtype = weight.dtype if isinstance(weight, torch.Tensor) else self.dtype
+        real = mask.long()  # whole numbers: bfloat16, which counts to 256, would take several tokens for the last
         if self.config.pooling == "mean":
-            return real / real.sum(dim=-1, keepdim=True).clamp(min=1)
+            share = real.to(torch.promote_types(dtype, torch.float32)) / real.sum(dim=-1, keepdim=True).clamp(min=1)
+            return share.to(dtype)
         positions = real.cumsum(dim=-1)
         chosen = 1 if self.config.pooling == "cls" else positions[:, -1:]  # of the real ones: padding may be left
-        return ((positions == chosen) & (real > 0)).to(real.dtype)
+        return ((positions == chosen) & (real > 0)).to(dtype)
 
     def _read(self, hidden: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Text vectors (batch, width) and logits (batch, labels) of weighted token states."""
@@ -431,7 +435,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             logits, scores = method.function(self, inputs, request, **options)
         with torch.no_grad():
             padding = ~inputs["attention_mask"].bool().unsqueeze(1)
-            scores = scores.masked_fill(padding, 0.0)
+            scores = at_least_float32(scores).masked_fill(padding, 0.0)
             target = request.resolve(logits)
             residual = request.objective(logits) - scores.sum(dim=-1)
         if not isinstance(request.target, str):

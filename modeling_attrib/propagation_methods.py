@@ -1,13 +1,14 @@
 """Attribution by one backward pass: gradient methods and conservative propagation (the LRP family)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import BackboneParts, find_parts
+from .half_precision import GradientScale
 from .propagation_rules import PropagationRules
 from .taps import Taps, check_states
 
@@ -27,6 +28,25 @@ def embedding_tap(parts: BackboneParts, at_sum: bool) -> Taps:
     return Taps([parts.embedding_norm], side="input" if at_sum else "output", leaf=True)
 
 
+class _Pass(NamedTuple):
+    """A forward pass under rules.
+
+    Attributes:
+        logits: (batch, labels).
+        states: (batch, tokens, width) each, to read relevance at: the embeddings, where their graph starts, and for two
+            readings what enters the second layer, if there is one.
+        words: the words' own embeddings, which that start cuts off, so that no gradient should reach them.
+        weights: how much the head reads of each token, (batch, tokens).
+        takes_batched_gradients: whether the graph takes several gradients at once.
+    """
+
+    logits: torch.Tensor
+    states: list[torch.Tensor]
+    words: list[torch.Tensor]
+    weights: torch.Tensor
+    takes_batched_gradients: bool
+
+
 def _run_under_rules(
     classifier: Classifier,
     inputs: Inputs,
@@ -34,10 +54,7 @@ def _run_under_rules(
     norm_std: str | None = None,
     readings: int = 1,
     **rules: str | None,
-) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor], bool]:
-    """Logits (batch, labels); the states (batch, tokens, width) to read relevance at: the embeddings, where their graph
-    starts, and for two readings what enters the second layer, if there is one; the words' own embeddings, which that
-    start cuts off, so that no gradient should reach them; and whether the graph takes several gradients at once."""
+) -> _Pass:
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
     reading = weights if attention and classifier.reads_one_token() else None
@@ -52,7 +69,7 @@ def _run_under_rules(
     mode.check()
     check_states(tap.values, inputs)
     states = [tap.values[0], *further.values[1:2]]
-    return logits, states, [*words.values[:1], *given.values()], mode.takes_batched_gradients
+    return _Pass(logits, states, [*words.values[:1], *given.values()], weights, mode.takes_batched_gradients)
 
 
 def mixes_tokens(classifier: Classifier, inputs: Inputs) -> bool:
@@ -99,16 +116,17 @@ def propagate(
     Returns:
         logits (batch, labels) and attributions (batch, targets, tokens), from one graph.
     """
-    logits, states, words, batched = _run_under_rules(
+    logits, states, words, weights, batched = _run_under_rules(
         classifier, inputs, norm_std=norm_std, attention=attention, activation=activation, readings=readings
     )
     objective = request.objective(logits)
+    scale = GradientScale(objective, weights)
     several = batched and objective.shape[1] > 1
     together = max(1, _TOKENS_GOING_BACK // states[0][..., 0].numel()) if several else 1
-    chunks = objective.sum(dim=0).split(together)
+    chunks = scale.enlarge(objective).sum(dim=0).split(together)
     scores = []
     for number, totals in enumerate(chunks, start=1):
-        gradients = _gradients(totals, states, words, number < len(chunks), classifier)
+        gradients = [scale.restore(g) for g in _gradients(totals, states, words, number < len(chunks), classifier)]
         if norm_of_gradient:
             scores.append(gradients[0].norm(dim=-1))
         else:
@@ -157,7 +175,7 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
         gradients.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        logits, (embeddings,), words, _ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
+        logits, (embeddings,), words, *_ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
         biases = [p for name, p in classifier.named_parameters() if name.endswith("bias")]
         if not all(bias.requires_grad for bias in biases):
             raise ValueError("conservation is checked through the biases' gradients: call requires_grad_() first.")

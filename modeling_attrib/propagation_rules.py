@@ -32,6 +32,7 @@ from torch.overrides import TorchFunctionMode
 from .attention_records import SOFTMAX
 from .backbone_parts import BackboneParts
 from .frozen_functions import can_freeze_attention, frozen_attention, frozen_std_layer_norm, rescale
+from .half_precision import at_least_float32
 
 
 # Activations whose Python code multiplies the input by a squashed copy of itself, x·s(x): freezing s is the secant.
@@ -248,8 +249,6 @@ class PropagationRules(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> torch.Tensor:
         self._norm_weights_seen.add(id(weight))
-        if input.is_cuda and torch.is_autocast_enabled("cuda"):
-            input = input.float()  # what autocast does to layer_norm there, and not to the native call below
         weight, bias = self._constant(weight), self._constant(bias)
         return frozen_std_layer_norm(input, list(normalized_shape), weight, bias, eps)
 
@@ -264,8 +263,9 @@ class PropagationRules(TorchFunctionMode):
         self._norm_weights_seen.add(id(weight))
         output = func(input, normalized_shape, weight, eps)
         axes = tuple(range(-len(normalized_shape), 0))
-        eps = torch.finfo(input.dtype).eps if eps is None else eps
-        slope = torch.rsqrt(input.detach().pow(2).mean(dim=axes, keepdim=True) + eps)
+        wide = at_least_float32(input.detach())  # as torch does inside: a square leaves float16 from 256 on
+        eps = torch.finfo(wide.dtype).eps if eps is None else eps
+        slope = torch.rsqrt(wide.pow(2).mean(dim=axes, keepdim=True) + eps).to(output.dtype)
         return rescale(input, slope if weight is None else slope * weight.detach(), output.detach())
 
     def _rsqrt(self, func: Callable[..., Any], variance: torch.Tensor, **kw: Any) -> torch.Tensor:
