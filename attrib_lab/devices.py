@@ -48,7 +48,7 @@ def find_device(use_cpu: bool = False) -> Device:
     if kind == "cuda":
         emulated = {"including_emulation": False}
         return _device(kind, torch.cuda.get_device_name(), bfloat16=torch.cuda.is_bf16_supported(**emulated))
-    return _device(kind, kind, bfloat16=is_torch_bf16_gpu_available())
+    return _device(kind, kind, bfloat16=kind != "mps" and is_torch_bf16_gpu_available())  # Apple's first emulate it
 
 
 def _device(kind: str, name: str, bfloat16: bool) -> Device:
@@ -57,7 +57,11 @@ def _device(kind: str, name: str, bfloat16: bool) -> Device:
 
 def computes_in_bfloat16() -> bool:
     """Whether this processor has bfloat16 arithmetic, and torch's kernels use it."""
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
+    return (
+        torch.backends.mkldnn.is_available()  # not in every build of torch
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and torch.cpu._is_avx512_bf16_supported()
+    )
 
 
 def fit_to_device(training: Mapping[str, Any], device: Device) -> tuple[dict[str, Any], str]:

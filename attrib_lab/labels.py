@@ -94,7 +94,8 @@ def encode_labels(
         number = whole_number(label)
         if own and not by_name:
             return number if number in range(len(known)) else None
-        for name in (own[label],) if own else (str(label), str(number)):
+        spellings = [str(label)] if number is None else [str(label), str(number)]
+        for name in [own[label]] if own else spellings:
             if name in index:
                 return index[name]
         return number if by_position and number in range(len(known)) else None

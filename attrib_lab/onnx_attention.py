@@ -96,7 +96,10 @@ class _FusedAttention(torch.autograd.Function):
             _beside(query, 1.0), torch.cat([key, barred], dim=-1), value, _beside(reference, 0.0), scale
         )
         rest = (1 - share).clamp(min=_SMALLEST)
-        ctx.save_for_backward(query, key, real, score + (rest / share).log())
+        # Where the softmax is so peaked that float32 has lost the reference's share, the denominator is not known: NaN,
+        # and no wrong score, is what the backward pass must give.
+        known = share.masked_fill(share < _SMALLEST, torch.nan)
+        ctx.save_for_backward(query, key, real, score + (rest / known).log())
         ctx.scale = scale
         return output / rest
 

@@ -79,13 +79,19 @@ def claim_folder(recipe: Recipe, overwrite: bool = False) -> str | None:
         other = ""
     if other and not overwrite:
         raise UserError(f"{folder} holds {other}: choose another --output_dir, or add --overwrite to replace it.")
-    discard(checkpoints, folder)
+    if running is None and (strangers := _strangers(checkpoints)):
+        raise UserError(f"{checkpoints} holds {strangers[0]!r}, which no run left there: choose another --output_dir.")
     return None
 
 
-def note_running(recipe: Recipe) -> None:
-    """Beside the checkpoints: a finished model in the folder keeps its own recipe until this run has finished too."""
+def note_running(recipe: Recipe, afresh: bool) -> None:
+    """Beside the checkpoints: a finished model in the folder keeps its own recipe until this run has finished too.
+
+    Only now, when its data and its model have been found in order, does a new run remove an earlier one's checkpoints.
+    """
     checkpoints = Path(recipe.output_dir) / CHECKPOINTS
+    if afresh:
+        discard(checkpoints, checkpoints.parent)
     with writing(checkpoints.parent):
         checkpoints.mkdir(parents=True, exist_ok=True)
         write_recipe(checkpoints / RECIPE_FILE, recipe.as_dict())
@@ -94,6 +100,12 @@ def note_running(recipe: Recipe) -> None:
 def write_recipe(file: Path, recipe: dict[str, Any]) -> None:
     """Write a recipe, in the layout of its YAML file."""
     write_whole(file, yaml.safe_dump(recipe, sort_keys=False))
+
+
+def _strangers(checkpoints: Path) -> list[str]:
+    """Entries that the Trainer does not write there."""
+    ours = {*list_checkpoints(checkpoints), checkpoints / "runs"}
+    return sorted(path.name for path in checkpoints.glob("*") if path not in ours)
 
 
 def _finished_recipe(folder: Path) -> dict[str, Any] | None:

@@ -122,7 +122,8 @@ def _csv_layout(path: Path, file: TextIO, required: Sequence[str]) -> tuple[str,
     """
     headers = {}
     for separator in _SEPARATORS[path.suffix.lower()]:
-        records = _records(path, csv.reader(file, delimiter=separator, strict=True))
+        # Not strictly: under a wrong separator, quotes stand where none may.
+        records = _records(path, csv.reader(file, delimiter=separator))
         _, headers[separator] = next(records, (0, []))
         file.seek(0)
     fitting = [one for one, names in headers.items() if set(required) <= {name.strip() for name in names}]
@@ -195,23 +196,28 @@ def _json_lines(path: Path, file: TextIO) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
-        try:
+        with _json_faults(path, number, "; each line is one object, or the whole file one list of objects"):
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}, line {number}, character {error.colno}: not JSON ({error.msg}); each line is one object, or "
-                "the whole file one list of objects."
-            ) from None
         yield _object(path, f"line {number}", row)
 
 
 def _json_list(path: Path, file: TextIO) -> Iterator[dict[str, Any]]:
-    try:
+    with _json_faults(path):
         rows = json.load(file)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}, character {error.colno}: not JSON ({error.msg}).") from None
     for number, row in enumerate(rows, 1):
         yield _object(path, f"item {number}", row)
+
+
+@contextmanager
+def _json_faults(path: Path, line: int = 0, advice: str = "") -> Iterator[None]:
+    """Turn what goes wrong in reading JSON into a `UserError`; `line` where one line of the file is read."""
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        place = f"{path}, line {line or error.lineno}, character {error.colno}"
+        raise UserError(f"{place}: not JSON ({error.msg}){advice}.") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists without end
+        raise UserError(f"{path}{f', line {line}' if line else ''} cannot be read: {first_line(error)}.") from None
 
 
 def _object(path: Path, place: str, row: Any) -> dict[str, Any]:

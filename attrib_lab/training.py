@@ -139,7 +139,7 @@ def _fit(trainer: RowTrainer, recipe: Recipe, checkpoint: str | None) -> dict[st
     if trainer.args.world_size > 1:
         checkpoint = broadcast_object_list([checkpoint])[0]
     if trainer.is_world_process_zero():
-        note_running(recipe)
+        note_running(recipe, afresh=checkpoint is None)
     began = time.time()
     with writing(Path(recipe.output_dir)):
         result = trainer.train(resume_from_checkpoint=checkpoint)

@@ -1,5 +1,6 @@
 """What a person sees of a run of the HF Trainer: one bar, and one line in plain words on each evaluation."""
 
+from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
@@ -94,10 +95,10 @@ class TrainingProgress(TrainerCallback):
         if self._training is not None:
             self._training.close()
             self._training = None
-        if state.is_world_process_zero and args.load_best_model_at_end and state.best_global_step:
-            say(
-                f"kept: the model of step {state.best_global_step}, of the best validation {args.metric_for_best_model}"
-            )
+        # The best step may have no checkpoint, where evaluations outnumber them: then the last model is kept.
+        if state.is_world_process_zero and args.load_best_model_at_end and state.best_model_checkpoint:
+            step = Path(state.best_model_checkpoint).name.rpartition("-")[2]
+            say(f"kept: the model of step {step}, of the best validation {args.metric_for_best_model}")
 
     def _log(self, args: Arguments, control: Control) -> None:
         if args.logging_strategy != "no":

@@ -84,6 +84,8 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
             inputs = list(inputs)
             if not inputs:
                 return []
+        elif hasattr(inputs, "iterrows"):  # a DataFrame, which iterates over the names of its columns
+            raise ValueError("a table is no list of texts: give one column of it, e.g. list(table['text']).")
         elif isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, Mapping, Dataset)):
             inputs = (row for row in inputs)
         # The stock pipeline keeps batch_size to itself; the windows of one long text are as many texts to the model.

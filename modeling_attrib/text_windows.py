@@ -89,7 +89,8 @@ def tokenize(tokenizer: Any, texts: list[str], arguments: dict[str, Any], limit:
     real = [place for place, is_real in enumerate(columns["attention_mask"]) if is_real]
     sequences, offsets = encoded.sequence_ids(0), encoded["offset_mapping"]
     tokens = [Token(ids[place], sequences[place], *offsets[place]) for place in real]
-    if len(ids) <= limit or options["truncation"]:
+    cut = options["truncation"] not in (False, None, "do_not_truncate")
+    if len(ids) <= limit or cut:
         return TokenizedText(texts, tokens, [Window(columns, list(range(len(tokens))))])
     columns = {name: [column[place] for place in real] for name, column in columns.items()}
     places = _window_places([token.sequence for token in tokens], limit, overlap)

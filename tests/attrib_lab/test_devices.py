@@ -119,3 +119,9 @@ def test_one_process_where_several_were_asked_for_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "demo", "--text", "the body"])
     with pytest.raises(UserError, match=r"torchrun --standalone --nproc_per_node 2 train.py demo --text 'the body'$"):
         started_processes(LAUNCHED | SEVERAL)
+
+
+def test_a_torch_without_onednn_computes_in_no_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "mkldnn", None)
+    assert devices.computes_in_bfloat16() is False

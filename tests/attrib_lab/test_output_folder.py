@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 def finish(recipe):
     with claimed_folder(recipe, overwrite=True):
-        note_running(recipe)
+        note_running(recipe, afresh=True)
         with finished_model(recipe) as new:
             (new / "config.json").write_text("{}")
             write_recipe(new / RECIPE_FILE, recipe.as_dict())
@@ -71,7 +71,7 @@ def test_an_empty_folder_is_free(recipe, folder):
 
 
 def test_an_unfinished_run_goes_on(recipe, folder, capsys):
-    note_running(recipe)
+    note_running(recipe, afresh=True)
     assert claim_folder(recipe) is None
     assert "cut off before its first checkpoint" in capsys.readouterr().out
     checkpoint = leave_checkpoint(folder)
@@ -81,15 +81,26 @@ def test_an_unfinished_run_goes_on(recipe, folder, capsys):
 
 
 def test_another_unfinished_run_is_refused_or_replaced(recipe, folder):
-    note_running(other(recipe))
-    leave_checkpoint(folder)
+    note_running(other(recipe), afresh=True)
+    left = Path(leave_checkpoint(folder))
     message = (
         r"holds an unfinished run of another recipe \(other learning_rate, seed\): choose another --output_dir, or"
     )
     with pytest.raises(UserError, match=message):
         claim_folder(recipe)
     assert claim_folder(recipe, overwrite=True) is None
-    assert not (folder / "checkpoints").exists()
+    assert left.exists()  # until data and model of the new run have been found in order
+    note_running(recipe, afresh=True)
+    assert not left.exists()
+
+
+def test_what_no_run_left_among_checkpoints_is_never_removed(recipe, folder):
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "best.pt").write_text("the user's own")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"checkpoints holds 'best.pt', which no run left there"):
+            claim_folder(recipe, overwrite)
+    assert (folder / "checkpoints" / "best.pt").exists()
 
 
 def test_checkpoints_of_nobody_are_refused(recipe, folder):
@@ -143,7 +154,6 @@ def test_a_run_that_an_earlier_version_left_while_it_tidied_up_has_finished(reci
     with pytest.raises(UserError, match="finished model of other arguments"):
         claim_folder(other(recipe))
     assert claim_folder(recipe) is None
-    assert not (folder / "checkpoints").exists()
 
 
 def test_a_recipe_that_cannot_be_read_is_another_one(recipe, folder):
@@ -157,7 +167,7 @@ def test_a_recipe_that_cannot_be_read_is_another_one(recipe, folder):
 
 
 def test_a_run_goes_on_from_its_newest_complete_checkpoint(recipe, folder, capsys):
-    note_running(recipe)
+    note_running(recipe, afresh=True)
     leave_checkpoint(folder, 9, complete=False)
     whole = leave_checkpoint(folder, 10)
     leave_checkpoint(folder, 100, complete=False)
@@ -170,7 +180,7 @@ def test_a_run_goes_on_from_its_newest_complete_checkpoint(recipe, folder, capsy
 
 @pytest.mark.parametrize("harm", ["a file is gone", "a file is cut off"])
 def test_a_checkpoint_that_lost_something_is_not_complete(recipe, folder, harm):
-    note_running(recipe)
+    note_running(recipe, afresh=True)
     whole, harmed = leave_checkpoint(folder, 10), Path(leave_checkpoint(folder, 20))
     if harm == "a file is gone":
         (harmed / "model.safetensors").unlink()
@@ -181,7 +191,7 @@ def test_a_checkpoint_that_lost_something_is_not_complete(recipe, folder, harm):
 
 
 def test_no_run_goes_on_to_a_best_model_that_is_gone(recipe, folder):
-    note_running(recipe)
+    note_running(recipe, afresh=True)
     whole = leave_checkpoint(folder, 10)
     leave_checkpoint(folder, 20, best=str(folder / "checkpoints" / "checkpoint-15"))
     leave_checkpoint(folder, 15, complete=False)
@@ -190,7 +200,7 @@ def test_no_run_goes_on_to_a_best_model_that_is_gone(recipe, folder):
 
 
 def test_without_a_complete_checkpoint_a_run_starts_afresh(recipe, folder, capsys):
-    note_running(recipe)
+    note_running(recipe, afresh=True)
     leave_checkpoint(folder, complete=False)
     assert claim_folder(recipe) is None
     assert "starting afresh" in capsys.readouterr().out
@@ -202,7 +212,7 @@ def test_a_kill_at_any_moment_of_finishing_leaves_one_recipes_run(recipe, folder
     for moment in itertools.count():
         finish(other(recipe))
         with claimed_folder(recipe, overwrite=True):
-            note_running(recipe)
+            note_running(recipe, afresh=True)
         leave_checkpoint(folder)
 
         def end() -> None:

@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from attrib_lab.errors import UserError
 from attrib_lab.exporting import load_texts
+from attrib_lab.labels import encode_labels
 from attrib_lab.recipes import DataSection
 from attrib_lab.sources import load_splits
 
@@ -309,3 +310,22 @@ def test_a_pair_without_its_second_text_is_left_out(tmp_path, capsys):
     splits = load_splits(DataSection(train=source, text_pair="other"), seed=0)
     assert len(splits.train) + len(splits.validation) == 2
     assert "1 of 3 rows have no text or no label" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_header_in_quotes(tmp_path, separator):
+    rows = [f'"a, b; c"{separator}"x"', f'"d ""e"""{separator}"y"'] * 5
+    content = "\r\n".join([f'"text"{separator}"label"', *rows])
+    assert set(read(save(tmp_path, content))) == {("a, b; c", "x"), ('d "e"', "y")}
+
+
+def test_a_misspelt_label_is_not_the_class_none():
+    with pytest.raises(UserError, match="row 2: the label 'spm' is none of None, Spam"):
+        encode_labels(["None", "spm"], ["None", "Spam"], [], by_position=False, what="test")
+
+
+@pytest.mark.parametrize("line", ['{"text": ' + "9" * 5000 + ', "label": "x"}', '{"text": ' + "[" * 100_000])
+def test_json_that_python_cannot_hold(tmp_path, line):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"text": "a", "label": "x"}\n' + line + "\n", encoding="utf-8")
+    assert "mine.jsonl, line 2" in mistake(str(path))

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from attrib_lab import progress
 from attrib_lab.progress import Progress, say, track
+from attrib_lab.training_progress import TrainingProgress
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,3 +115,13 @@ def test_of_several_processes_one_speaks():
         environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({} if rank is None else {"RANK": rank})
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert (done.stdout, done.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize(("checkpoint", "said"), [("out/checkpoint-75", "kept: the model of step 75"), (None, "")])
+def test_the_kept_model_is_named_where_a_checkpoint_holds_it(tmp_path, capsys, checkpoint, said):
+    """The best evaluation, at step 100 here, may have left no checkpoint."""
+    epochs = {"save_strategy": "epoch", "eval_strategy": "epoch"}
+    arguments = TrainingArguments(str(tmp_path), load_best_model_at_end=True, use_cpu=True, **epochs)
+    state = TrainerState(best_global_step=100, best_model_checkpoint=checkpoint)
+    TrainingProgress().on_train_end(arguments, state, TrainerControl())
+    assert capsys.readouterr().out.partition(",")[0] == said

@@ -147,3 +147,24 @@ def test_a_row_that_is_no_text_is_refused(pipe):
     for row in (torch.zeros(3), ["Oil", "gas", "wind"], ("Oil", "gas"), b"Oil", 7):
         with pytest.raises(ValueError, match="expected a text"):
             list(pipe(Rows([row])))
+
+
+class Table:
+    """What of a pandas DataFrame is read here: iterating over one gives the names of its columns."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["id", "body"])
+
+    def iterrows(self) -> Iterator[Any]:
+        return iter([(0, {"id": 1, "body": "Oil falls"})])
+
+
+def test_a_table_is_not_answered_for_the_names_of_its_columns(pipe):
+    with pytest.raises(ValueError, match="a table is no list of texts"):
+        pipe(Table())
+
+
+def test_a_text_that_is_not_to_be_truncated_is_read_in_windows(pipe):
+    text = "Stocks rise as oil falls. " * 120
+    expected, found = pipe(text), pipe(text, truncation="do_not_truncate")
+    assert found == expected
