@@ -52,7 +52,7 @@ class ModelSection:
 class DataSection:
     """What it is trained on.
 
-    A source is a Hub dataset (`owner/name@split`, `owner/name:config@split`), a file (.csv, .jsonl, .json,
+    A source is a Hub dataset (`owner/name@split`, `owner/name:config@split`), a file (.csv, .tsv, .jsonl, .json,
     .parquet) or `newswire:COUNT`, the embedded demo.
 
     Attributes:
