@@ -1,5 +1,6 @@
 """Runs a function in a child process that is killed: at an operation on files, or after a time."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -11,6 +12,9 @@ from collections.abc import Callable
 _OPERATIONS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree", "ctypes.dlsym"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
+_CLEAN = multiprocessing.get_context("forkserver")
+_CLEAN.set_forkserver_preload(["attrib_lab.training", "attrib_lab.publishing", "attrib_lab.exporting"])
+
 
 def run_killed(function: Callable[[], object], at: int) -> bool:
     """Run `function` in a fork and kill it (SIGKILL) before its operation number `at`, from 0; whether it was killed.
@@ -21,6 +25,44 @@ def run_killed(function: Callable[[], object], at: int) -> bool:
     Raises:
         AssertionError: if the function failed by itself.
     """
+
+    def counted() -> None:
+        _kill_at(at)
+        function()
+
+    return _run_in_fork(counted)
+
+
+def run_apart(function: Callable[..., object], *arguments: object, at: int = -1, seconds: float | None = None) -> bool:
+    """Run a function of a module in a fork of a process that has computed nothing yet; whether it was killed.
+
+    A fork of a process in which torch has computed may wait forever for threads that it did not inherit.
+
+    Args:
+        at: as for `run_killed`.
+        seconds: kill it after so many, wherever it is.
+
+    Raises:
+        AssertionError: if the function failed by itself.
+    """
+    process = _CLEAN.Process(target=_run, args=(at, seconds, function, arguments))
+    process.start()
+    process.join()
+    killed = process.exitcode == -signal.SIGKILL
+    assert killed or process.exitcode == 0, "the function failed by itself"
+    return killed
+
+
+def _run(at: int, seconds: float | None, function: Callable[..., object], arguments: tuple) -> None:
+    if seconds is not None:
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+    _kill_at(at)
+    function(*arguments)
+
+
+def _kill_at(at: int) -> None:
     remaining = at
 
     def count(event: str, arguments: tuple) -> None:
@@ -30,21 +72,7 @@ def run_killed(function: Callable[[], object], at: int) -> bool:
                 os.kill(os.getpid(), signal.SIGKILL)
             remaining -= 1
 
-    def counted() -> None:
-        sys.addaudithook(count)
-        function()
-
-    return _run_in_fork(counted)
-
-
-def run_killed_after(function: Callable[[], object], seconds: float) -> bool:
-    """Run `function` in a fork and kill it (SIGKILL) after so many seconds, wherever it is; whether it was killed."""
-
-    def timed() -> None:
-        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        function()
-
-    return _run_in_fork(timed)
+    sys.addaudithook(count)
 
 
 def _run_in_fork(function: Callable[[], object]) -> bool:

@@ -6,14 +6,13 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from kills import run_killed, run_killed_after
+from kills import run_apart
 from safetensors import SafetensorError
 from toy_data import write_backbone, write_recipe
 from transformers import AutoTokenizer
@@ -42,9 +41,8 @@ def backbone(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch) -> None:
-    """Without flushing, which is for power cuts, and without a proof, which takes a process of its own."""
+    """Without flushing, which is for power cuts."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(publishing, "prove_bundle", lambda *_: Proof(("nobody",), 0, 0))
 
 
 def recipe_in(folder: Path, backbone: Path, *options: str) -> Recipe:
@@ -141,8 +139,25 @@ def test_a_disk_that_is_full_while_a_graph_is_written_leaves_the_good_one(tmp_pa
 # Kills ------------------------------------------------------------------------------------------------------------
 
 
-def publish_into(model: Path, output: Path, language: str) -> None:
+def unflushed() -> None:
+    """A killed process loses nothing that it wrote; flushing is for power cuts, and slow."""
+    os.fsync = lambda descriptor: None
+
+
+def train_apart(recipe: Recipe) -> None:
+    unflushed()
+    train(recipe, overwrite=True)
+
+
+def publish_apart(model: Path, output: Path, language: str) -> None:
+    unflushed()
+    publishing.prove_bundle = lambda *_: Proof(("nobody",), 0, 0)
     publish(model, "user/model", output=output, language=language)
+
+
+def export_apart(model: Path, output: Path) -> None:
+    unflushed()
+    export_model(model, output, "pt2")
 
 
 def spread(seed: int, moments: int, end: float) -> list[float]:
@@ -154,88 +169,78 @@ def spread(seed: int, moments: int, end: float) -> list[float]:
 
 def test_kills_while_a_bundle_is_written(tmp_path, backbone):
     model, output = write_model(tmp_path / "model", backbone), tmp_path / "bundle"
-    publish_into(model, output, "xx")
-    for turn, moment in enumerate(spread(0, 8, 60)):
-        language = f"l{turn}"
-        killed = run_killed(lambda language=language: publish_into(model, output, language), int(moment))
+    run_apart(publish_apart, model, output, "xx")
+    for turn, moment in enumerate(spread(0, 5, 60)):
+        killed = run_apart(publish_apart, model, output, f"l{turn}", at=int(moment))
         assert is_complete(output)
-        assert (f"language: {language}\n" in (output / "README.md").read_text()) or killed
-    publish_into(model, output, "yy")
+        assert killed or f"language: l{turn}\n" in (output / "README.md").read_text()
+    run_apart(publish_apart, model, output, "yy")
     assert "language: yy\n" in (output / "README.md").read_text()
     assert sorted(os.listdir(tmp_path)) == ["bundle", "model"]
 
 
 def assert_one_run(folder: Path, expected: dict[float, str]) -> None:
-    """The model, its recipe and its metrics are those of one run, whichever; so are the checkpoints."""
+    """The model and its recipe are those of one run, whichever."""
     assert is_complete(folder)
     rate = yaml.safe_load((folder / "recipe.yaml").read_text())["training"]["learning_rate"]
     assert weights_of(folder) == expected[rate]
-    AttribForSequenceClassification.from_pretrained(folder)
 
 
-def train_through_kills(
-    folder: Path, backbone: Path, run: Callable[[Callable[[], object], float], bool], moments: list[float], enough: int
-) -> int:
+def train_through_kills(folder: Path, backbone: Path, kills: Iterable[dict[str, float]], enough: int) -> int:
     """Train two recipes in turns in one output folder, each until it has finished; how many finished.
 
     Args:
-        run: a function that kills what it runs at a moment, and says whether it did.
-        moments: of the kills.
-        enough: end after so many.
+        kills: when to kill each run; see `run_apart`.
+        enough: end after so many that did.
     """
     rates = (1e-3, 2e-3)
     recipes = {rate: recipe_in(folder, backbone, "--learning_rate", str(rate)) for rate in rates}
     output, expected = folder / "out", {}
     for rate in rates:
-        run_killed(partial(train, recipes[rate], overwrite=True), -1)
+        run_apart(train_apart, recipes[rate])
         expected[rate] = weights_of(output)
     assert len(set(expected.values())) == 2
-    kills = turn = 0
-    for moment in moments:
+    count = turn = 0
+    for kill in kills:
         rate = rates[turn % 2]
-        killed = run(partial(train, recipes[rate], overwrite=True), moment)
+        killed = run_apart(train_apart, recipes[rate], **kill)
         assert_one_run(output, expected)
         if not killed:
             assert weights_of(output) == expected[rate]
             assert not (output / "checkpoints").exists()
             turn += 1
-        kills += killed
-        if kills == enough:
+        count += killed
+        if count == enough:
             break
-    assert kills == enough
+    assert count == enough
     return turn
 
 
 def test_kills_while_a_model_is_trained(tmp_path, backbone):
-    assert train_through_kills(tmp_path, backbone, run_killed, [10, 40, -1, 80], 3) == 1
+    kills = [{"at": 10}, {"at": 40}, {"at": -1}, {"at": 25}]
+    assert train_through_kills(tmp_path, backbone, kills, 3) == 1
 
 
 @pytest.mark.slow
 def test_fifty_kills_while_a_model_is_trained(tmp_path, backbone):
     started = time.time()
-    run_killed(lambda: train(recipe_in(tmp_path, backbone, "--output_dir", str(tmp_path / "timed"))), -1)
-    moments = spread(1, 500, 1.1 * (time.time() - started))
-    assert train_through_kills(tmp_path, backbone, run_killed_after, moments, 50)
+    run_apart(train_apart, recipe_in(tmp_path, backbone, "--output_dir", str(tmp_path / "timed")))
+    kills = [{"seconds": moment} for moment in spread(1, 500, 1.1 * (time.time() - started))]
+    assert train_through_kills(tmp_path, backbone, kills, 50)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["export", "bundle"])
-def test_fifty_kills_while_a_folder_is_written(tmp_path, backbone, what):
+@pytest.mark.parametrize("write", [export_apart, publish_apart])
+def test_fifty_kills_while_a_folder_is_written(tmp_path, backbone, write):
     model, output = write_model(tmp_path / "model", backbone), tmp_path / "out"
-
-    def write() -> None:
-        if what == "export":
-            export_model(model, output, "pt2")
-        else:
-            publish_into(model, output, "xx")
-
+    arguments = (model, output) if write is export_apart else (model, output, "xx")
     started = time.time()
-    run_killed(write, -1)
-    kills = 0
+    run_apart(write, *arguments)
     moments = iter(spread(2, 500, 1.1 * (time.time() - started)))
+    kills = 0
     while kills < 50:
-        kills += run_killed_after(write, next(moments))
+        kills += run_apart(write, *arguments, seconds=next(moments))
         assert is_complete(output)
-    run_killed(write, -1)
+    run_apart(write, *arguments)
     assert is_complete(output)
     assert sorted(os.listdir(tmp_path)) == ["model", "out"]
