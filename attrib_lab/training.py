@@ -25,12 +25,14 @@ from transformers import (
 
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 from modeling_attrib.pipeline_attrib import token_limit
+from modeling_attrib.xla_devices import is_xla
 
 from . import attention_only  # noqa: F401  (its registration is what makes such a backbone known)
 from .backbones import resolve_backbone
 from .devices import Device, find_device, fit_to_device, started_processes
 from .errors import UserError, first_line, nearest
 from .evaluation.plausibility import compare_methods, has_evidence
+from .few_shapes_collator import FewShapesCollator
 from .masked_training import MaskedTrainer, MaskingCollator
 from .output_folder import CHECKPOINTS, claim_folder, note_finished, note_running
 from .recipe_keys import TRAINING_DEFAULTS
@@ -73,6 +75,7 @@ def train(recipe: Recipe, overwrite: bool = False) -> Path:
     folder = Path(recipe.output_dir)
     checkpoint = claim_folder(recipe, overwrite)
     set_seed(recipe.seed)
+    device = find_device(recipe.training.get("use_cpu") is True)  # before a model is checked by a backward pass
     splits = load_splits(recipe.data, recipe.seed)
     print(describe_data(splits))
     source = resolve_backbone(recipe.model.tokenizer)
@@ -89,7 +92,6 @@ def train(recipe: Recipe, overwrite: bool = False) -> Path:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     _name_special_tokens(model, tokenizer)
-    device = find_device(recipe.training.get("use_cpu") is True)
     arguments = _training_arguments(recipe, folder, device)
     if started > arguments.world_size:
         raise UserError(f"on {device.name} the {started} processes would each train alone: add --use_cpu true.")
@@ -195,18 +197,22 @@ def _trainer(
     callbacks = []
     if recipe.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
+    pad = DataCollatorWithPadding(tokenizer)
+    if is_xla(arguments.device):
+        sizes = (arguments.train_batch_size, arguments.eval_batch_size)
+        pad = FewShapesCollator(pad, tokenizer, sizes, recipe.model.max_length)
     settings: dict[str, Any] = {
         "model": model,
         "args": arguments,
         "train_dataset": _tokenize(splits.train, recipe, tokenizer),
         "eval_dataset": _tokenize(splits.validation, recipe, tokenizer),
         "processing_class": tokenizer,
-        "data_collator": DataCollatorWithPadding(tokenizer),
+        "data_collator": pad,
         "compute_metrics": lambda prediction: classification_metrics(*paired_labels(prediction)),
         "callbacks": callbacks,
     }
     if recipe.masked_training:
-        masking = MaskingCollator(tokenizer, recipe.masked_training, recipe.seed)
+        masking = MaskingCollator(tokenizer, recipe.masked_training, recipe.seed, pad)
         return show_progress(MaskedTrainer(masking=masking, **settings))
     return show_progress(RowTrainer(**settings))
 
@@ -225,7 +231,7 @@ def _save(
     source: str,
     device: Device,
 ) -> None:
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = trainer.accelerator.unwrap_model(trainer.model).cpu()  # an XLA device's memory cannot be written to a file
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     metrics["settings"] = {
