@@ -34,12 +34,17 @@ class Device:
 def find_device(use_cpu: bool = False) -> Device:
     """The device on which the Trainer will train: XLA's where torch_xla is installed, else an accelerator or the CPU.
 
+    Call it before the first backward pass of a process: autograd counts the devices then, and XLA's are not there
+    before they were asked for.
+
     Args:
         use_cpu: as in `TrainingArguments`; like the Trainer, XLA does not listen to it.
     """
     if is_torch_xla_available():
+        import torch_xla
         from torch_xla import runtime
 
+        torch_xla.device()
         hardware = runtime.device_type()
         return _device("xla", f"XLA on {hardware}", bfloat16=hardware == "TPU")
     if use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available():

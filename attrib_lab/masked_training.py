@@ -1,6 +1,7 @@
 """Masked fine-tuning: texts with tokens replaced by [MASK] belong to what the model has learned from."""
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,19 @@ class MaskingCollator:
         tokenizer: of the model.
         share: of the texts of a batch, 0 to 1; a fraction of a text is rounded up or down at random.
         seed: of the run.
+        pad: from rows to a batch; by default to the longest of them.
 
     Raises:
         UserError: if the tokenizer has no [MASK] token.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, share: float, seed: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        share: float,
+        seed: int,
+        pad: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]] | None = None,
+    ) -> None:
         if tokenizer.mask_token_id is None:
             raise UserError("masked_training: this backbone's tokenizer has no [MASK] token; leave the key out.")
         self.share = share
@@ -48,7 +56,7 @@ class MaskingCollator:
         self._mask = tokenizer.mask_token_id
         # An unknown word is a word of the text, though its token counts as special.
         self._kept = sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
-        self._pad = DataCollatorWithPadding(tokenizer)
+        self._pad = pad or DataCollatorWithPadding(tokenizer)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """The padded batch of tokenized texts (`input_ids`, `labels` ...), which are left as they are."""

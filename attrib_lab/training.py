@@ -28,6 +28,7 @@ from transformers import (
 
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 from modeling_attrib.pipeline_attrib import token_limit
+from modeling_attrib.xla_devices import is_xla
 
 from . import attention_only  # noqa: F401  (its registration is what makes such a backbone known)
 from .backbones import resolve_backbone
@@ -35,6 +36,7 @@ from .checkpoints import CheckpointMarker
 from .devices import Device, find_device, fit_to_device, started_processes
 from .errors import UserError, first_line, nearest
 from .evaluation.plausibility import compare_methods, has_evidence
+from .few_shapes_collator import FewShapesCollator
 from .files import writing
 from .masked_training import MaskedTrainer, MaskingCollator
 from .output_folder import (
@@ -95,6 +97,7 @@ def train(recipe: Recipe, overwrite: bool = False) -> Path:
 
 def _train(recipe: Recipe, checkpoint: str | None, processes: int) -> None:
     set_seed(recipe.seed)
+    device = find_device(recipe.training.get("use_cpu") is True)  # before a model is checked by a backward pass
     splits = load_splits(recipe.data, recipe.seed)
     print(describe_data(splits))
     source = resolve_backbone(recipe.model.tokenizer)
@@ -111,7 +114,6 @@ def _train(recipe: Recipe, checkpoint: str | None, processes: int) -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     _name_special_tokens(model, tokenizer)
-    device = find_device(recipe.training.get("use_cpu") is True)
     arguments = _training_arguments(recipe, device)
     if processes > arguments.world_size:
         raise UserError(f"on {device.name} the {processes} processes would each train alone: add --use_cpu true.")
@@ -126,8 +128,11 @@ def _train(recipe: Recipe, checkpoint: str | None, processes: int) -> None:
     metrics["settings"] = _settings(trainer, recipe, source, device)
     metrics["history"] = _true_history(trainer, metrics["train_loss"])
     if trainer.is_world_process_zero():
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        if is_xla(trained.device):
+            trained.cpu()  # an XLA device's memory cannot be written to a file
         with finished_model(recipe) as new:
-            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(new)
+            trained.save_pretrained(new)
             tokenizer.save_pretrained(new)
             write_recipe(new / RECIPE_FILE, recipe.as_dict())
             paged = _report(trainer, recipe, new, metrics, shown, logits.argmax(axis=-1), splits.labels)
@@ -238,18 +243,22 @@ def _trainer(
     callbacks: list[TrainerCallback] = [CheckpointMarker()]
     if recipe.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
+    pad = DataCollatorWithPadding(tokenizer)
+    if is_xla(arguments.device):
+        sizes = (arguments.train_batch_size, arguments.eval_batch_size)
+        pad = FewShapesCollator(pad, tokenizer, sizes, recipe.model.max_length)
     settings: dict[str, Any] = {
         "model": model,
         "args": arguments,
         "train_dataset": _tokenize(splits.train, recipe, tokenizer),
         "eval_dataset": _tokenize(splits.validation, recipe, tokenizer),
         "processing_class": tokenizer,
-        "data_collator": DataCollatorWithPadding(tokenizer),
+        "data_collator": pad,
         "compute_metrics": lambda prediction: classification_metrics(*paired_labels(prediction)),
         "callbacks": callbacks,
     }
     if recipe.masked_training:
-        masking = MaskingCollator(tokenizer, recipe.masked_training, recipe.seed)
+        masking = MaskingCollator(tokenizer, recipe.masked_training, recipe.seed, pad)
         return show_progress(MaskedTrainer(masking=masking, **settings))
     return show_progress(RowTrainer(**settings))
 

@@ -11,6 +11,7 @@ from torch import nn
 from .attribution_methods import AttributionRequest, Inputs
 from .backbone_parts import position_limit
 from .tracing import example_inputs, export_attributions, graph_inputs
+from .xla_devices import is_xla
 
 
 Graph = Callable[..., list[torch.Tensor]]
@@ -43,6 +44,8 @@ class CompiledAttributions:
     def __init__(self, classifier: nn.Module) -> None:
         if classifier.dtype not in _PRECISE:
             raise ValueError(f"attributions are compiled in float32 or float64, not in {classifier.dtype}.")
+        if is_xla(classifier.device):
+            raise ValueError("an XLA device compiles what it is asked for by itself.")
         self._names = graph_inputs(classifier)
         self._limit = position_limit(classifier)
         self._lock = threading.Lock()

@@ -27,6 +27,7 @@ from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .propagation_methods import conservation_error, mixes_tokens
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .taps import Taps, check_states
+from .xla_devices import check_autograd, is_xla
 
 
 if TYPE_CHECKING:
@@ -105,6 +106,18 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self._mixes_tokens: tuple[tuple[Any, ...], bool] | None = None  # of which modules, and whether they do
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         self.post_init()
+
+    def to(self, *arguments: Any, **options: Any) -> "AttribForSequenceClassification":
+        """As torch's. Weights that are one tensor stay one on an XLA device too, where torch would copy them apart.
+
+        Raises:
+            ValueError: for an XLA device that autograd does not know, saying what to do.
+        """
+        super().to(*arguments, **options)
+        if is_xla(self.device):
+            check_autograd(self.device)
+            self.tie_weights()
+        return self
 
     @classmethod
     def from_backbone(

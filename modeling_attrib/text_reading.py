@@ -7,7 +7,12 @@ from typing import Any
 import torch
 from transformers.pipelines.base import pad_collate_fn
 
+from .backbone_parts import position_limit
 from .text_windows import TokenizedText, Window
+from .xla_devices import finish_step, is_xla, pad_to_few_shapes
+
+
+_ANSWERS = ("logits", "attributions", "attribution_target", "attribution_residual")
 
 
 @dataclass(frozen=True)
@@ -57,29 +62,38 @@ class TextReader:
         parts: list[list[tuple[float, TextReading]]] = [[] for _ in texts]
         for start in range(0, len(windows), self._at_once):
             some = windows[start : start + self._at_once]
+            batch = self._batch([window for _, window, _ in some])
             if targets is not None:
-                chosen = [targets[number] for number, _, _ in some]
-                arguments["attribution_target"] = torch.tensor(chosen, device=self._device)
-            tensors = self._batch([window for _, window, _ in some])
-            output = self._model(**tensors, **arguments)
+                batch["attribution_target"] = torch.tensor([targets[number] for number, _, _ in some])
+            answer = self._ask(batch, arguments)
             for row, (number, window, share) in enumerate(some):
-                real = tensors["attention_mask"][row].bool()
-                parts[number].append((share, _read_window(output, row, real, window, texts[number])))
+                real = batch["attention_mask"][row].bool()
+                parts[number].append((share, _read_window(answer, row, real, window, texts[number])))
         return [_combine(own) for own in parts]
 
     def _batch(self, windows: list[Window]) -> dict[str, torch.Tensor]:
         tensors = [{name: torch.tensor([column]) for name, column in window.inputs.items()} for window in windows]
-        batch = tensors[0] if len(tensors) == 1 else pad_collate_fn(self._tokenizer, None)(tensors)
-        return {name: value.to(self._device) for name, value in batch.items()}
+        return tensors[0] if len(tensors) == 1 else pad_collate_fn(self._tokenizer, None)(tensors)
+
+    def _ask(self, batch: dict[str, torch.Tensor], arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """The model's answer, on the CPU; of an XLA device, with the rows and tokens that were added for it."""
+        if is_xla(self._device):
+            limit = position_limit(self._model)
+            batch = pad_to_few_shapes(batch, self._at_once, self._tokenizer.pad_token_id, limit)
+        output = self._model(**{name: value.to(self._device) for name, value in batch.items()}, **arguments)
+        finish_step(self._device)
+        return {name: getattr(output, name).cpu() for name in _ANSWERS if getattr(output, name) is not None}
 
 
-def _read_window(output: Any, row: int, real: torch.Tensor, window: Window, text: TokenizedText) -> TextReading:
+def _read_window(
+    answer: dict[str, torch.Tensor], row: int, real: torch.Tensor, window: Window, text: TokenizedText
+) -> TextReading:
     """One window's part of a batch's answer, its scores at the places that its tokens have in the text."""
-    reading = TextReading(text, output.logits[row].float().cpu())
-    if output.attributions is not None:
-        labels = output.attribution_target[row].reshape(-1).tolist()
-        residuals = output.attribution_residual[row].reshape(-1).tolist()
-        scores = output.attributions[row].reshape(len(labels), -1)[:, real].cpu().double()
+    reading = TextReading(text, answer["logits"][row].float())
+    if "attributions" in answer:
+        labels = answer["attribution_target"][row].reshape(-1).tolist()
+        residuals = answer["attribution_residual"][row].reshape(-1).tolist()
+        scores = answer["attributions"][row].reshape(len(labels), -1)[:, : len(real)][:, real].double()
         placed = torch.zeros(len(labels), len(text.tokens), dtype=torch.float64)
         placed[:, window.places] = scores
         reading.explanations = {label: Explanation(*parts) for label, *parts in zip(labels, placed.unbind(), residuals)}

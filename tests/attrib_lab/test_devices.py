@@ -97,10 +97,13 @@ def test_a_gpu_is_found_unless_the_processor_is_asked_for(machine, bfloat16, mon
 def test_xla_is_found_and_takes_no_fused_optimizer(machine, monkeypatch, hardware, bfloat16):
     machine(None, True)
     xla = ModuleType("torch_xla")
+    touched = []
+    xla.device = lambda: touched.append("device")
     xla.runtime = SimpleNamespace(device_type=lambda: hardware)
     monkeypatch.setitem(sys.modules, "torch_xla", xla)
     monkeypatch.setattr(devices, "is_torch_xla_available", lambda: True)
     assert find_device(use_cpu=True) == Device("xla", f"XLA on {hardware}", bfloat16, fused_optimizer=False)
+    assert touched == ["device"], "autograd would not know it, once a backward pass has run elsewhere"
 
 
 LAUNCHED = {"ACCELERATE_USE_CPU": "True", "ACCELERATE_MIXED_PRECISION": "no"}
