@@ -236,11 +236,12 @@ def _write_pt2(program: torch.export.ExportedProgram, file: Path, names: list[st
 
 def _write_aoti(program: torch.export.ExportedProgram, file: Path, names: list[str], description: dict) -> Run:
     metadata = {key: json.dumps(value) for key, value in description.items()}
-    torch._inductor.aoti_compile_and_package(
-        program,
-        package_path=str(file),
-        inductor_configs={"freezing": True, "aot_inductor.metadata": metadata},
-    )
+    with torch.no_grad():  # with gradients switched on, weights are not frozen into the kernels, without a word
+        torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(file),
+            inductor_configs={"freezing": True, "aot_inductor.metadata": metadata},
+        )
     module = torch._inductor.aoti_load_package(str(file))
     return lambda inputs: module(*(inputs[name] for name in names))
 
