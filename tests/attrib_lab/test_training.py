@@ -19,6 +19,7 @@ from transformers import AutoTokenizer
 
 from attrib_lab import devices
 from attrib_lab.errors import UserError
+from attrib_lab.files import is_complete
 from attrib_lab.recipes import load_recipe
 from attrib_lab.training import train
 from modeling_attrib import AttribForSequenceClassification
@@ -131,23 +132,24 @@ def test_columns_may_have_the_names_of_the_models_inputs(tmp_path, backbone):
     assert json.loads((folder / "metrics.json").read_text())["test"]["accuracy"] == 1.0
 
 
-@pytest.mark.parametrize(("steps", "fewest"), [(1, 1), (10, 10), (30, 30), (150, 50)])
-def test_a_run_of_few_steps_has_a_curve(tmp_path, backbone, capsys, steps, fewest):
+@pytest.mark.parametrize(("steps", "points"), [(1, 1), (10, 10), (30, 30), (150, 55)])
+def test_a_run_of_few_steps_has_a_curve(tmp_path, backbone, capsys, steps, points):
+    """Every step of a short run, fifty of a longer one, and one at each checkpoint."""
     train(load_recipe(str(write_recipe(tmp_path, backbone)), ["--max_steps", str(steps)]))
     history = json.loads((tmp_path / "out" / "metrics.json").read_text())["history"]
-    assert len([entry for entry in history if "loss" in entry]) == fewest
+    assert len([entry for entry in history if "loss" in entry]) == points
     assert [entry["step"] for entry in history if "eval_accuracy" in entry][-1] == steps
     shown = capsys.readouterr().out
     assert f"step {steps} of {steps} (epoch " in shown
 
 
-def test_the_last_step_is_logged_whatever_the_interval(tmp_path, backbone):
+def test_checkpoints_and_the_last_step_are_logged_whatever_the_interval(tmp_path, backbone):
     options = ["--max_steps", "7", "--logging_steps", "5", "--eval_strategy", "steps", "--eval_steps", "4"]
     train(
         load_recipe(str(write_recipe(tmp_path, backbone)), [*options, "--save_strategy", "steps", "--save_steps", "4"])
     )
     history = json.loads((tmp_path / "out" / "metrics.json").read_text())["history"]
-    assert [entry["step"] for entry in history if "loss" in entry] == [5, 7]
+    assert [entry["step"] for entry in history if "loss" in entry] == [4, 5, 7]
     assert [entry["step"] for entry in history if "eval_loss" in entry][:2] == [4, 7]
 
 
@@ -178,7 +180,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, backbone):
 
 
 def finished_checkpoints(folder: Path) -> list[Path]:
-    return list(folder.glob("checkpoints/checkpoint-*/trainer_state.json"))
+    return [path for path in folder.glob("checkpoints/checkpoint-*") if is_complete(path)]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

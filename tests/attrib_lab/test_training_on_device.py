@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from toy_data import write_backbone, write_recipe
 from transformers import AutoTokenizer
 
+from attrib_lab.files import is_complete
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 
 
@@ -69,7 +70,7 @@ def test_a_killed_run_goes_on_and_a_cpu_reads_what_it_leaves(tmp_path):
         stderr=subprocess.DEVNULL,
     )
     deadline = time.time() + 400
-    while not list((tmp_path / "cut").glob("checkpoints/checkpoint-*/trainer_state.json")):
+    while not any(map(is_complete, (tmp_path / "cut").glob("checkpoints/checkpoint-*"))):
         assert process.poll() is None
         assert time.time() < deadline
         time.sleep(0.02)
