@@ -71,6 +71,12 @@ def whole_number(label: Label) -> int | None:
     return int(match[1]) if match else None
 
 
+def _spellings(label: Label) -> list[str]:
+    """How a label may be spelt among the names: as it is, and as the number that it is."""
+    number = whole_number(label)
+    return [str(label)] if number is None else [str(label), str(number)]
+
+
 def encode_labels(
     labels: Sequence[Label], known: Sequence[str], own: Sequence[str], by_position: bool, what: str
 ) -> list[int | None]:
@@ -94,8 +100,7 @@ def encode_labels(
         number = whole_number(label)
         if own and not by_name:
             return number if number in range(len(known)) else None
-        spellings = [str(label)] if number is None else [str(label), str(number)]
-        for name in [own[label]] if own else spellings:
+        for name in [own[label]] if own else _spellings(label):
             if name in index:
                 return index[name]
         return number if by_position and number in range(len(known)) else None
@@ -109,4 +114,18 @@ def encode_labels(
                 f"{what}, row {row}: the label {name!r} is none of {', '.join(known)}{counting}."
                 + nearest(name, list(known))
             )
+    if not own and by_position:
+        _refuse_mixture([label for label in labels if label is not None], index, what)
     return found
+
+
+def _refuse_mixture(labels: Sequence[str | int], index: dict[str, int], what: str) -> None:
+    """Numbers may be names or positions, but not the one here and the other there: two labels would become one."""
+    named = {label: not index.keys().isdisjoint(_spellings(label)) for label in labels}
+    by_name = next((label for label, is_name in named.items() if is_name), None)
+    by_place = next((label for label, is_name in named.items() if not is_name), None)
+    if by_name is not None and by_place is not None:
+        raise UserError(
+            f"{what}: {str(by_name)!r} is one of the names {', '.join(index)}, and {str(by_place)!r} only the number "
+            "of one, counted from 0: which of them the labels are cannot be told."
+        )

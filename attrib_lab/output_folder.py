@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from .checkpoints import list_checkpoints, newest_complete
+from .declarations import package_folder
 from .errors import UserError
 from .files import write_whole, writing
 from .folders import discard, locked, replacing
@@ -76,7 +77,8 @@ def claim_folder(recipe: Recipe, overwrite: bool = False) -> str | None:
     elif finished is not None and _arguments(finished) != _arguments(recipe.as_dict()):
         other = f"a finished model of other arguments{_difference(_arguments(finished), _arguments(recipe.as_dict()))}"
     else:
-        other = ""
+        taken = _taken_names(folder) if running is finished is None else []
+        other = f"{', '.join(taken[:3])}{' ...' * (len(taken) > 3)}, which no run left there" if taken else ""
     if other and not overwrite:
         raise UserError(f"{folder} holds {other}: choose another --output_dir, or add --overwrite to replace it.")
     if running is None and (strangers := _strangers(checkpoints)):
@@ -100,6 +102,13 @@ def note_running(recipe: Recipe, afresh: bool) -> None:
 def write_recipe(file: Path, recipe: dict[str, Any]) -> None:
     """Write a recipe, in the layout of its YAML file."""
     write_whole(file, yaml.safe_dump(recipe, sort_keys=False))
+
+
+def _taken_names(folder: Path) -> list[str]:
+    """Files of the user's own in the place of those that a finished model has."""
+    names = {*_OF_THE_MODEL, "model.safetensors", "tokenizer.json", "tokenizer_config.json"} - {CHECKPOINTS}
+    names |= {file.name for file in package_folder("modeling_attrib").glob("*.py")}
+    return sorted(path.name for path in folder.glob("*") if path.name in names)
 
 
 def _strangers(checkpoints: Path) -> list[str]:

@@ -58,6 +58,8 @@ def load_splits(section: DataSection, seed: int) -> Splits:
     if validation is not None:
         train = _decontaminate(train, validation, section.decontaminate, "validation")
     train = _draw(train, section.train_rows, seed)
+    if not len(train):
+        raise UserError(f"{section.train}: no rows are left to train on.")
     if validation is None:
         held_out = max(1, round(len(train) * section.validation_fraction))
         if held_out >= len(train):

@@ -103,6 +103,14 @@ def test_what_no_run_left_among_checkpoints_is_never_removed(recipe, folder):
     assert (folder / "checkpoints" / "best.pt").exists()
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "model.safetensors", "modeling_attrib.py"])
+def test_files_of_the_user_under_a_models_names_are_not_replaced_unasked(recipe, folder, name):
+    (folder / name).write_text("the user's own")
+    with pytest.raises(UserError, match=f"holds {re.escape(name)}, which no run left there: choose another"):
+        claim_folder(recipe)
+    assert claim_folder(recipe, overwrite=True) is None
+
+
 def test_checkpoints_of_nobody_are_refused(recipe, folder):
     leave_checkpoint(folder)
     with pytest.raises(UserError, match="unfinished run of another recipe: choose"):

@@ -329,3 +329,16 @@ def test_json_that_python_cannot_hold(tmp_path, line):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"text": "a", "label": "x"}\n' + line + "\n", encoding="utf-8")
     assert "mine.jsonl, line 2" in mistake(str(path))
+
+
+@pytest.mark.parametrize("names", [["1", "2", "3"], ["one", "2", "three"]])
+def test_numbers_are_names_or_positions_and_not_both(names):
+    """Stars counted from 0 under names counted from 1: by turns, 0 and 1 would both be the first."""
+    with pytest.raises(UserError, match="which of them the labels are cannot be told"):
+        encode_labels(["0", "1", "2"], names, [], by_position=True, what="train")
+    assert encode_labels(["0", "2", "1"], ["one", "two", "three"], [], by_position=True, what="train") == [0, 2, 1]
+
+
+def test_rows_that_all_occur_in_the_validation_data(tmp_path):
+    rows = save_lines(tmp_path, [{"text": text, "label": text} for text in "abab"])
+    assert "no rows are left to train on" in mistake(rows, validation=rows, decontaminate=["text"])
