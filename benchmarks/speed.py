@@ -36,7 +36,14 @@ from .worker import entered
 
 ROOT = Path(__file__).parent.parent
 SIZES = ["1x64", "1x128", "1x256", "1x512", "1x1024", "1x2048", "1x4096", "8x128", "8x512", "32x64", "32x128"]
-QUICK = {"sizes": ["1x64", "1x512", "8x128"], "threads": [1], "rounds": 3, "budget": 4.0, "memory": []}
+QUICK = {
+    "sizes": ["1x64", "1x512", "8x128"],
+    "threads": [1],
+    "rounds": 3,
+    "budget": 4.0,
+    "memory": [],
+    "slow_rounds": 1,
+}
 OWN = {
     "contestants": ["forward*", "ours*"],
     "sizes": ["1x64", "1x128", "1x256", "1x512", "1x1024", "1x2048", "8x128", "8x512", "32x64", "32x128"],
@@ -182,9 +189,10 @@ def _parse_arguments() -> argparse.Namespace:
     preset = parser.add_mutually_exclusive_group()
     preset.add_argument("--quick", action="store_true", help="few sizes and rounds: ten minutes")
     preset.add_argument("--own", action="store_true", help="without the other libraries: 20 minutes on one core")
+    chosen = parser.parse_args()
+    if chosen.quick or chosen.own:  # other arguments still say otherwise
+        parser.set_defaults(**(QUICK if chosen.quick else OWN))
     arguments = parser.parse_args()
-    if arguments.quick or arguments.own:
-        vars(arguments).update(QUICK | {"slow_rounds": 1} if arguments.quick else OWN)
     if min(arguments.rounds, arguments.slow_rounds, *arguments.threads) < 1 or arguments.budget <= 0:
         raise UserError("--rounds, --slow-rounds, --threads and --budget are positive numbers.")
     return arguments

@@ -99,3 +99,10 @@ def test_losses_come_from_an_exported_folder(tmp_path):
     said = {"file": "model.onnx", "precision": "int8", "attribution_method": "lrp", "precision_loss": loss, "more": 1}
     (tmp_path / "attrib.json").write_text(json.dumps(said))
     assert speed._read_loss(tmp_path)["precision_loss"] == loss
+
+
+@pytest.mark.parametrize("preset", ["--own", "--quick"])
+def test_a_preset_gives_way_to_what_is_asked_for(preset, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["speed", preset, "--sizes", "1x64", "--rounds", "9"])
+    arguments = speed._parse_arguments()
+    assert (arguments.sizes, arguments.rounds, arguments.threads) == (["1x64"], 9, [1])
