@@ -18,8 +18,9 @@ from .text_windows import DEFAULT_OVERLAP, TokenizedText, tokenize
 
 
 if TYPE_CHECKING:
-    # Never run: transformers 4 copies from a folder only what this file names itself, and onnx_attrib needs this.
+    # Never run: transformers 4 copies from a folder only what this file names itself; its siblings need these.
     from .attribution_methods import AttributionRequest  # noqa: F401
+    from .xla_devices import is_xla  # noqa: F401
 
 
 _STOCK_ARGUMENTS = ("return_all_scores", "function_to_apply", "top_k")

@@ -146,4 +146,6 @@ LINKS: dict[str, str] = {}
 
 # Written like owner/name in quotes, and meant as something else: examples for the reader to fill in, and other things.
 PLACEHOLDERS = {"owner/name", "user/demo", "user/name", "you/newswire"}
+# Of the workflows: found at that version in public workflows of this year.
+ACTIONS = {"actions/checkout": "v7", "actions/setup-python": "v7"}
 NOT_NAMES = {"Sci/Tech", "dist/vendor", "output/state", "unseen/trained"}

@@ -17,6 +17,7 @@ from accelerate.utils import DistributedType
 from datasets import ClassLabel, Dataset, Features, Value
 from huggingface_hub.cli import hf
 from published_names import (
+    ACTIONS,
     ARXIV,
     HUB_DATA,
     HUB_MODELS,
@@ -76,14 +77,19 @@ def is_path(name, files):
 
 def test_every_name_on_the_hub_was_looked_up():
     names = {name for name, files in found(HUB_NAME).items() if not is_path(name, files)}
-    looked_up = HUB_DATA.keys() | HUB_MODELS.keys()
+    looked_up = HUB_DATA.keys() | HUB_MODELS.keys() | ACTIONS.keys()
     assert names - looked_up - PLACEHOLDERS - NOT_NAMES == set()
-    assert looked_up | PLACEHOLDERS | NOT_NAMES == names
+    assert looked_up | PLACEHOLDERS == names - NOT_NAMES
 
 
 def test_every_link_was_looked_up():
     links = found(re.compile(r"https?://(?!127\.0\.0\.1|localhost|\S*\{)[^\s)\"'`>\]]+"))
     assert links.keys() == LINKS.keys()
+
+
+def test_every_action_has_the_version_that_was_looked_up():
+    uses = found(re.compile(r"uses: (\S+)")).keys()
+    assert uses == {f"{name}@{version}" for name, version in ACTIONS.items()}
 
 
 def test_every_preprint_was_looked_up():
