@@ -1,7 +1,7 @@
 """The one way to write a folder: whenever a run is killed or the disk is full, the old state or the new one stands.
 
-A folder is written beside its place (`.NAME.new`), flushed to the disk, and exchanged with what was there in one step,
-under a lock. What an earlier run left beside it is removed by the next one.
+A folder is written beside its place (`.NAME.attrib-new`), flushed to the disk, and exchanged with what was there in one
+step, under a lock. What an earlier run left beside it is removed by the next one.
 """
 
 import contextlib
@@ -24,7 +24,8 @@ except ImportError:  # not on Windows: there two runs on one folder are the user
 
 # What stands beside a folder while it is written, and after a kill: its lock, the next state, what was there before
 # (where an exchange takes two steps), what is being removed.
-_LOCK, _NEW, _OLD, _GONE = "lock", "new", "old", "gone"
+# Names that nobody gives to a backup of his own: what bears one is removed.
+_LOCK, _NEW, _OLD, _GONE = "attrib-lock", "attrib-new", "attrib-old", "attrib-gone"
 
 _AT_FDCWD = {"linux": -100, "darwin": -2}
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS

@@ -254,3 +254,12 @@ def test_safetensors_itself_says_so_on_a_full_disk(tmp_path: Path) -> None:
             save_file({"weights": np.zeros(1000)}, tmp_path / "model.safetensors")
 
     assert not run_killed(write_weights, -1)
+
+
+@pytest.mark.parametrize("kind", ["old", "new", "gone", "lock"])
+def test_a_backup_of_the_users_own_beside_the_folder_stays(tmp_path: Path, kind: str) -> None:
+    backup = tmp_path / f".model.{kind}"
+    backup.mkdir()
+    with locked(tmp_path / "model", "a model"):
+        pass
+    assert os.listdir(tmp_path) == [backup.name]

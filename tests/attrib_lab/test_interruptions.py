@@ -91,7 +91,7 @@ def test_a_disk_that_is_full_at_the_last_save_leaves_the_good_model(tmp_path, ba
     save = AttribForSequenceClassification.save_pretrained
 
     def save_no_finished_model(model, folder, **options) -> None:
-        if Path(folder).name == ".out.new":
+        if Path(folder).name == ".out.attrib-new":
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         save(model, folder, **options)
 
@@ -108,7 +108,7 @@ def test_a_disk_that_is_full_at_the_last_save_leaves_the_good_model(tmp_path, ba
                 train(recipe, overwrite=True)
         assert is_complete(folder)
         assert weights_of(folder) == before
-        assert not (tmp_path / ".out.new").exists()
+        assert not (tmp_path / ".out.attrib-new").exists()
     AttribForSequenceClassification.from_pretrained(folder)
     assert weights_of(train(recipe)) != before
 
