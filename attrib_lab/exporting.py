@@ -216,12 +216,16 @@ def _onnx_run(file: Path, names: list[str]) -> Run:
 
 def quantize(source: Path, file: Path) -> None:
     """Write the ONNX file `source` with weights of 8 bits, one scale per output channel, into `file`."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = file.with_suffix(".prepared")
     # The backward pass reads each weight transposed: folded in, it becomes a weight with channels of its own.
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    model = onnx.load(prepared)
+    del model.graph.value_info[:]  # folding transposes weights and leaves their old shapes written down
+    onnx.save(model, prepared)
     quantize_dynamic(prepared, file, per_channel=True, weight_type=QuantType.QInt8)
     prepared.unlink()
 

@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from architectures import batch, build, zero_biases
@@ -93,7 +94,6 @@ def test_without_a_mask_every_token_is_real_through_onnx(folder, onnx_folder):
 
 
 def test_file_and_folder_say_what_they_are(folder, onnx_folder):
-    import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx_folder / "model.onnx")
     said = json.loads((onnx_folder / "attrib.json").read_text())
@@ -253,6 +253,19 @@ def test_int8_loses_what_it_says(folder, tmp_path):
     plain, fast = pipeline(folder), pipeline(folder, onnx_file=str(tmp_path / "out" / "model.onnx"))
     agreement = [a["label"] == b["label"] for a, b in zip(fast(TEXTS), plain(TEXTS))]
     assert sum(agreement) / len(agreement) == pytest.approx(loss["labels_kept"])
+
+
+def test_int8_of_a_graph_whose_weights_are_transposed_on_the_way(tmp_path):
+    """Folding turns the Gemm's weight round, and its written shape was no longer true: (6, 4) is told from (4, 6)."""
+    plain = torch.nn.Sequential(torch.nn.Linear(16, 6), torch.nn.Linear(6, 4)).eval()
+    inputs = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    torch.onnx.export(plain, (inputs,), tmp_path / "plain.onnx", dynamo=True, external_data=False, verbose=False)
+    exporting.quantize(tmp_path / "plain.onnx", tmp_path / "int8.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+    expected = plain(inputs).detach().numpy()
+    assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    assert not list(tmp_path.glob("*.prepared"))
 
 
 _FRESH_PROCESS = """
