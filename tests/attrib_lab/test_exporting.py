@@ -94,7 +94,6 @@ def test_without_a_mask_every_token_is_real_through_onnx(folder, onnx_folder):
 
 
 def test_file_and_folder_say_what_they_are(folder, onnx_folder):
-
     session = onnxruntime.InferenceSession(onnx_folder / "model.onnx")
     said = json.loads((onnx_folder / "attrib.json").read_text())
     assert [entry.name for entry in session.get_inputs()] == said["inputs"]
