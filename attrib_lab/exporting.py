@@ -224,7 +224,8 @@ def quantize(source: Path, file: Path) -> None:
     # The backward pass reads each weight transposed: folded in, it becomes a weight with channels of its own.
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
-    del model.graph.value_info[:]  # folding transposes weights and leaves their old shapes written down
+    for value in model.graph.value_info:  # folding transposes weights and leaves their old shapes written down
+        value.type.tensor_type.ClearField("shape")
     onnx.save(model, prepared)
     quantize_dynamic(prepared, file, per_channel=True, weight_type=QuantType.QInt8)
     prepared.unlink()

@@ -5,9 +5,10 @@ denominator, which the backward pass needs. Both are had by one more number in e
 among the keys:
 
 * the mask of padding is a number beside each key, which queries multiply by 1;
-* the reference is a key whose score c_i is known, and whose share of the softmax, p_i, is read from a value that is 1
-  for it and 0 for all others: the other keys' denominator is e^(l_i) with l_i = c_i + log((1 − p_i) / p_i). It is the
-  mean of the keys, so that by Jensen's inequality l_i ≥ c_i and 1 − p_i is never small.
+* the reference is a key whose score c_i is known. Its share of the softmax, p_i, is read from a value that is 1 for it
+  and 0 for all others, and theirs, r_i, from one that is the other way round: the others' denominator is e^(l_i) with
+  l_i = c_i + log(r_i / p_i). c_i is the mean of the scores and `_ABOVE` more: by Jensen's inequality l_i is at least
+  the mean, and peaks of attention lie 10 to 90 above it, so that neither share is too small for float32.
 * Aᵀ·g of the backward pass, Σ_i e^(s_ij − l_i) g_i, is the same call with queries and keys exchanged, −l_i beside each
   query, and a reference of score 0: no s_ij − l_i is above 0, and the result is the output over the reference's share.
 """
@@ -24,6 +25,7 @@ from modeling_attrib.attention_records import ExplicitAttention
 
 
 _BARRED = -1e9  # the score of a padding token, in a softmax of float32
+_ABOVE = 60.0  # of the reference over the mean score; e^-60 is a share that float32 still tells exactly
 _SMALLEST = 1e-30  # of a share that is divided by: texts without a real token
 
 
@@ -90,12 +92,12 @@ class _FusedAttention(torch.autograd.Function):
     ) -> torch.Tensor:
         count = real.sum(dim=1, keepdim=True).clamp(min=1)
         reference = key.masked_fill(~real, 0.0).sum(dim=1, keepdim=True) / count
-        score = scale * (query * reference).sum(dim=-1, keepdim=True)
+        score = scale * (query * reference).sum(dim=-1, keepdim=True) + _ABOVE
         barred = torch.zeros_like(key[..., :1]).masked_fill(~real, _BARRED / scale)
-        output, share = _attend_with_reference(
-            _beside(query, 1.0), torch.cat([key, barred], dim=-1), value, _beside(reference, 0.0), scale
+        output, rest, share = _attend_with_reference(
+            _beside(query, 1.0), torch.cat([key, barred], dim=-1), value, _beside(reference, _ABOVE / scale), scale
         )
-        rest = (1 - share).clamp(min=_SMALLEST)
+        rest = rest.clamp(min=_SMALLEST)
         # Where the softmax is so peaked that float32 has lost the reference's share, the denominator is not known: NaN,
         # and no wrong score, is what the backward pass must give.
         known = share.masked_fill(share < _SMALLEST, torch.nan)
@@ -108,7 +110,7 @@ class _FusedAttention(torch.autograd.Function):
         query, key, real, log_sum = ctx.saved_tensors
         queries = torch.cat([query, -log_sum / ctx.scale], dim=-1)
         reference = torch.zeros_like(queries[:, :1])
-        output, share = _attend_with_reference(_beside(key, 1.0), queries, gradient, reference, ctx.scale)
+        output, _, share = _attend_with_reference(_beside(key, 1.0), queries, gradient, reference, ctx.scale)
         return None, None, (output / share).masked_fill(~real, 0.0), None, None
 
 
@@ -119,14 +121,14 @@ def _beside(tensor: torch.Tensor, number: float) -> torch.Tensor:
 
 def _attend_with_reference(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, reference: torch.Tensor, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention to the keys and one reference key whose value is 0: what the keys give, and the reference's share.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Attention to the keys and one reference key whose value is 0: what the keys give, their share, and its share.
 
-    The share, (batch, queries, heads, 1), is read from a column of the values that is 1 for the reference alone.
+    Shares, (batch, queries, heads, 1), are read from two more columns of the values.
     """
     keys = torch.cat([key, reference], dim=1)
-    last = F.pad(torch.zeros_like(value[:, :1]), (0, 1), value=1.0)
-    values = torch.cat([_beside(value, 0.0), last], dim=1)
+    last = _beside(torch.zeros_like(_beside(value[:, :1], 0.0)), 1.0)
+    values = torch.cat([_beside(_beside(value, 1.0), 0.0), last], dim=1)
     texts, tokens, heads, width = (*query.shape[:3], values.shape[-1])
     output = torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
@@ -136,4 +138,4 @@ def _attend_with_reference(
         shape=(texts, tokens, heads * width),
         version=1,
     ).unflatten(2, (heads, width))
-    return output[..., :-1], output[..., -1:]
+    return output[..., :-2], output[..., -2:-1], output[..., -1:]
