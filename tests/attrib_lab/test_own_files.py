@@ -306,10 +306,10 @@ def test_a_file_of_another_kind(tmp_path):
 
 
 def test_a_pair_without_its_second_text_is_left_out(tmp_path, capsys):
-    source = save(tmp_path, "text,other,label\na,b,x\nc,,y\nd,e,y\n")
+    source = save(tmp_path, "text,other,label\na,b,x\nc,,y\nd,e,y\nf,g,y\n")
     splits = load_splits(DataSection(train=source, text_pair="other"), seed=0)
-    assert len(splits.train) + len(splits.validation) == 2
-    assert "1 of 3 rows have no text or no label" in capsys.readouterr().out
+    assert len(splits.train) + len(splits.validation) == 3
+    assert "1 of 4 rows have no text or no label" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
