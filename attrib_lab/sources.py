@@ -14,7 +14,7 @@ from .errors import UserError, first_line
 from .labels import Label, class_names, encode_labels, name_labels, read_labels
 from .recipes import DataSection
 from .row_selection import decontaminate, draw, hold_out, say_absent_labels
-from .tables import READERS, check_columns, kind_of, read_table
+from .tables import READERS, check_columns, check_types, kind_of, read_table
 
 
 HUB_SOURCE = re.compile(r"(?P<name>[^@:\s]+(?:/[^@:\s]+)?)(?::(?P<config>[^@\s]+))?(?:@(?P<split>.+))?")
@@ -48,7 +48,7 @@ def load_splits(section: DataSection, seed: int) -> Splits:
     sources = {name: source for name in _SEEDS if (source := getattr(section, name))}
     rows = {name: _load_split(source, name, section, seed + _SEEDS[name]) for name, source in sources.items()}
     given = {name: read_labels(part, section.label, name) for name, part in rows.items()}
-    labels = section.labels or class_names(rows["train"], section.label) or name_labels(given["train"])
+    labels = section.labels or class_names(rows["train"], section.label) or name_labels(given["train"], "train")
     _check_labels(labels, given["train"], section)
     for name, part in rows.items():
         rows[name] = _encode(part, given[name], section, labels, name)
@@ -97,10 +97,13 @@ def load_rows(
     optional = [column for column in optional if column not in required]
     path = Path(source)
     if source.partition(":")[0] != "newswire" and path.suffix.lower() in READERS:
-        rows = Dataset(read_table(path, required, optional))
+        table = read_table(path, required, optional)
+        check_types(table.schema, required, source)
+        rows = Dataset(table)
     else:
         rows = _load_newswire(source, seed) if source.partition(":")[0] == "newswire" else _load_hub(source, split)
         check_columns(rows.column_names, required, source)
+        check_types(rows.features.arrow_schema, required, source)
         rows = _select(rows, [*required, *optional])
     for column in dict.fromkeys(texts):
         rows = _as_texts(rows, column, source)
