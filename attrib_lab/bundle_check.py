@@ -55,9 +55,10 @@ def model_answers(model: Any, tokenizer: Any) -> Answers:
 def pipeline_answers(classify: Any) -> Answers:
     """The pipeline's results for all texts, and for one with every question that can be asked of it."""
     answers = {name: classify(text if "text_pair" in text else text["text"]) for name, text in TEXTS.items()}
-    labels = list(classify.model.config.id2label.values())
-    question = {"target": labels[0], "contrast": labels[-1], "method": "gradient_x_input", "aggregation": "token"}
-    answers["questions"] = classify(TEXTS["plain text"]["text"], top_k=None, **question)
+    text, (first, *others) = TEXTS["plain text"]["text"], classify.model.config.id2label.values()
+    question = {"target": first, "contrast": others[-1] if others else None, "aggregation": "token"}
+    answers["question"] = classify(text, method="gradient_x_input", **question)
+    answers["every label"] = classify(text, top_k=None)
     return answers
 
 

@@ -13,6 +13,8 @@ from .errors import UserError, first_line
 
 
 MANIFEST = ".attrib-files.json"  # what was written here, and its SHA-256: whatever else the folder holds is the user's
+MODEL = "a trained model"
+_WEIGHTS = ("*.safetensors", "*.bin")
 
 # What the system refuses a writer; a lost connection, a closed pipe and a missing input are other errors.
 _REFUSALS = {
@@ -79,8 +81,10 @@ def write_manifest(folder: Path, kind: str) -> None:
 
 
 def kind_of(folder: Path) -> str | None:
-    """What this package wrote into `folder`, in words; None if nothing is known to be its own."""
-    return _read_manifest(folder)[0]
+    """What `folder` holds, in words: what this package noted of it, or a model, whoever saved it; else None."""
+    noted = _read_manifest(folder)[0]
+    saved = (folder / "config.json").is_file() and any(file for form in _WEIGHTS for file in folder.glob(form))
+    return MODEL if noted is None and saved else noted
 
 
 def is_complete(folder: Path) -> bool:

@@ -1,6 +1,8 @@
 """Labels of rows: as their source means them, their names in order, and as indices of a model's labels."""
 
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from .tables import kind_of
 
 # Without leading zeros, which are a code's; an empty cell makes 1.0, 2.0 of a column of whole numbers.
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))(?:\.0+)?")
+_DECIMAL = re.compile(r"[-+]?\d+(?:\.\d*)?", re.ASCII)
 
 Label = str | int | None
 
@@ -56,13 +59,37 @@ def class_names(rows: Dataset, column: str) -> list[str]:
     return list(getattr(rows.features[column], "names", None) or [])
 
 
-def name_labels(labels: Sequence[Label]) -> list[str]:
-    """The distinct labels as names: whole numbers in their order, anything else in the alphabet's."""
+def name_labels(labels: Sequence[Label], what: str) -> list[str]:
+    """The distinct labels as names: whole numbers in their order, anything else in the alphabet's.
+
+    Prints a line if names differ in their spelling alone: whether they mean one class, only a person can tell.
+
+    Args:
+        what: the rows, for messages.
+    """
     distinct = {label for label in labels if label is not None}
     numbers = [whole_number(label) for label in distinct]
     if None not in numbers:
         return [str(number) for number in sorted(set(numbers))]
-    return sorted({str(label) for label in distinct})
+    names = sorted({str(label) for label in distinct})
+    alike = defaultdict(list)
+    for name in names:
+        alike[_without_spelling(name)].append(repr(name))
+    groups = [group for group in alike.values() if len(group) > 1]
+    if groups:
+        more = f" (so do {len(groups) - 1} more)" if len(groups) > 1 else ""
+        print(
+            f"{what}: the labels {' and '.join(groups[0])} differ in spelling alone{more} and are classes of their "
+            "own: spell them alike where they mean one."
+        )
+    return names
+
+
+def _without_spelling(name: str) -> str | float:
+    """What is left of a name without case, spaces, width and accents' coding; of a number, its value."""
+    if _DECIMAL.fullmatch(name):
+        return float(name)
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def whole_number(label: Label) -> int | None:
@@ -84,6 +111,8 @@ def encode_labels(
 
     A label that is none of the names is the index of one, where `by_position` says so. A source that names classes
     itself is read by these names where the known ones have them, and else as `by_position` says.
+
+    Prints a line if a label is read as the whole number that it is ("1.0" as "1").
 
     Args:
         labels: what `read_labels` gave.
@@ -114,8 +143,16 @@ def encode_labels(
                 f"{what}, row {row}: the label {name!r} is none of {', '.join(known)}{counting}."
                 + nearest(name, list(known))
             )
-    if not own and by_position:
-        _refuse_mixture([label for label in labels if label is not None], index, what)
+    if own:
+        return found
+    given = [(label, place) for label, place in zip(labels, found) if label is not None]
+    if by_position:
+        _refuse_mixture([label for label, _ in given], index, what)
+    respelt = [(str(label), known[place]) for label, place in given if known[place] in _spellings(label)[1:]]
+    respelt = [(label, name) for label, name in respelt if label != name]
+    if respelt:
+        label, name = respelt[0]
+        print(f"{what}: {len(respelt)} labels are read as whole numbers: {label!r} is {name!r}.")
     return found
 
 

@@ -10,7 +10,7 @@ import yaml
 from .checkpoints import list_checkpoints, newest_complete
 from .declarations import package_folder
 from .errors import UserError
-from .files import write_whole, writing
+from .files import MODEL, write_whole, writing
 from .folders import discard, locked, replacing
 from .recipes import Recipe
 
@@ -22,7 +22,6 @@ METRICS_FILE = "metrics.json"
 CURVE_FILE = "curve.png"
 PAGE_FILE = "explanations.html"
 
-_KIND = "a trained model"
 # What goes with an earlier model, whoever's: an earlier version did not note what it wrote.
 _OF_THE_MODEL = (CHECKPOINTS, RECIPE_FILE, EXPLAINER_RECIPE_FILE, METRICS_FILE, CURVE_FILE, PAGE_FILE)
 
@@ -34,7 +33,7 @@ def claimed_folder(recipe: Recipe, overwrite: bool = False) -> Iterator[str | No
     Raises:
         UserError: if another run is at work there, or the folder holds what another recipe left.
     """
-    with locked(Path(recipe.output_dir), _KIND):
+    with locked(Path(recipe.output_dir), MODEL):
         yield claim_folder(recipe, overwrite)
 
 
@@ -45,7 +44,7 @@ def finished_model(recipe: Recipe) -> Iterator[Path]:
     It takes the place of `recipe.output_dir`, checkpoints included, in one step when the block ends; the user's own
     files stay. To be used inside `claimed_folder`.
     """
-    with replacing(Path(recipe.output_dir), _KIND, without=_OF_THE_MODEL) as new:
+    with replacing(Path(recipe.output_dir), MODEL, without=_OF_THE_MODEL) as new:
         yield new
 
 

@@ -13,7 +13,8 @@ from . import newswire
 from .errors import UserError, first_line
 from .labels import Label, class_names, encode_labels, name_labels, read_labels
 from .recipes import DataSection
-from .tables import READERS, check_columns, kind_of, read_table
+from .row_selection import decontaminate, draw, hold_out, say_absent_labels
+from .tables import READERS, check_columns, check_types, kind_of, read_table
 
 
 HUB_SOURCE = re.compile(r"(?P<name>[^@:\s]+(?:/[^@:\s]+)?)(?::(?P<config>[^@\s]+))?(?:@(?P<split>.+))?")
@@ -47,25 +48,23 @@ def load_splits(section: DataSection, seed: int) -> Splits:
     sources = {name: source for name in _SEEDS if (source := getattr(section, name))}
     rows = {name: _load_split(source, name, section, seed + _SEEDS[name]) for name, source in sources.items()}
     given = {name: read_labels(part, section.label, name) for name, part in rows.items()}
-    labels = section.labels or class_names(rows["train"], section.label) or name_labels(given["train"])
+    labels = section.labels or class_names(rows["train"], section.label) or name_labels(given["train"], "train")
     _check_labels(labels, given["train"], section)
     for name, part in rows.items():
         rows[name] = _encode(part, given[name], section, labels, name)
     train, validation, test = (rows.get(name) for name in ("train", "validation", "test"))
     if test is not None:
-        train = _decontaminate(train, test, section.decontaminate, "test")
-        test = _draw(test, section.test_rows, seed)
+        train = decontaminate(train, test, section.decontaminate, "test")
+        test = draw(test, section.test_rows, seed)
     if validation is not None:
-        train = _decontaminate(train, validation, section.decontaminate, "validation")
-    train = _draw(train, section.train_rows, seed)
+        train = decontaminate(train, validation, section.decontaminate, "validation")
+    train = draw(train, section.train_rows, seed)
     if not len(train):
         raise UserError(f"{section.train}: no rows are left to train on.")
     if validation is None:
-        held_out = max(1, round(len(train) * section.validation_fraction))
-        if held_out >= len(train):
-            raise UserError(f"{section.train}: {len(train)} rows are too few to train on.")
-        parts = train.train_test_split(test_size=held_out, seed=seed)
-        train, validation = parts["train"], parts["test"]
+        train, validation = hold_out(train, section.label, section.validation_fraction, seed, section.train)
+    used = {"train": train, "validation": validation} | ({} if test is None else {"test": test})
+    say_absent_labels(used, section.label, labels)
     kept = [*_texts(section), section.label, _EVIDENCE]
     return Splits(*(_select(part, kept) for part in (train, validation, test)), labels)
 
@@ -98,10 +97,13 @@ def load_rows(
     optional = [column for column in optional if column not in required]
     path = Path(source)
     if source.partition(":")[0] != "newswire" and path.suffix.lower() in READERS:
-        rows = Dataset(read_table(path, required, optional))
+        table = read_table(path, required, optional)
+        check_types(table.schema, required, source)
+        rows = Dataset(table)
     else:
         rows = _load_newswire(source, seed) if source.partition(":")[0] == "newswire" else _load_hub(source, split)
         check_columns(rows.column_names, required, source)
+        check_types(rows.features.arrow_schema, required, source)
         rows = _select(rows, [*required, *optional])
     for column in dict.fromkeys(texts):
         rows = _as_texts(rows, column, source)
@@ -222,31 +224,4 @@ def _encode(rows: Dataset, given: list[Label], section: DataSection, labels: lis
     keep = complete_rows(rows, [*_texts(section), section.label], getattr(section, split))
     if len(keep) < len(rows):
         print(f"{split}: {len(rows) - len(keep)} of {len(rows)} rows have no text or no label and are left out.")
-    rows = rows.select(keep)
-    found = set(rows[section.label])
-    absent = [name for index, name in enumerate(labels) if index not in found]
-    if absent:
-        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-        print(f"{split}: no row has the label {', '.join(absent[:5])}{more}.")
-    return rows
-
-
-def _compared(value: Any) -> Any:
-    """What decontamination compares of a value: letters and digits, so that `Cool !` is `cool`."""
-    return "".join(filter(str.isalnum, value.casefold())) or value if isinstance(value, str) else value
-
-
-def _decontaminate(train: Dataset, test: Dataset, columns: list[str], split: str) -> Dataset:
-    seen_again: set[int] = set()
-    for column in columns:
-        if column not in test.column_names:
-            raise UserError(f"the {split} data has no column {column!r} to compare the training rows by.")
-        in_test = {_compared(value) for value in test[column] if value}
-        seen_again |= {i for i, value in enumerate(train[column]) if value and _compared(value) in in_test}
-    if seen_again:
-        print(f"train: {len(seen_again)} rows occur in the {split} data ({', '.join(columns)}) and are left out.")
-    return train.select([i for i in range(len(train)) if i not in seen_again]) if seen_again else train
-
-
-def _draw(rows: Dataset, count: int | None, seed: int) -> Dataset:
-    return rows if count is None or count >= len(rows) else rows.shuffle(seed=seed).select(range(count))
+    return rows.select(keep)

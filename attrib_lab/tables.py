@@ -19,6 +19,7 @@ _SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}
 _SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _LONGEST_FIELD = 2**31 - 1
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 _KINDS = {
     str: "a text",
     bool: "true or false",
@@ -97,6 +98,25 @@ def check_columns(names: Sequence[str], required: Sequence[str], source: str, hi
             raise UserError(f"{source} has {names.count(column)} columns named {column!r}: rename all but one.")
 
 
+def check_types(schema: pa.Schema, columns: Sequence[str], source: str) -> None:
+    """Refuse columns of what is neither a text nor a number, nor made of these: bytes, and types without a name here.
+
+    Args:
+        schema: the source's, with these columns.
+    """
+    for column in columns:
+        kind = schema.field(column).type
+        while hasattr(kind, "value_type") and not pa.types.is_map(kind):
+            kind = kind.value_type
+        if any(is_bytes(kind) for is_bytes in _BYTES):
+            raise UserError(
+                f"{source}: the column {column!r} holds bytes, not texts: decode them first, "
+                "in pandas for example by .str.decode('utf-8')."
+            )
+        if pa.types.is_map(kind) or isinstance(kind, pa.BaseExtensionType):
+            raise UserError(f"{source}: the column {column!r} holds values of the type {kind}: save it as texts.")
+
+
 # CSV ----------------------------------------------------------------------------------------------------------------
 
 
@@ -137,6 +157,8 @@ def _csv_columns(
     records = _records(path, reader)
     _, header = next(records, (0, []))
     names = [name.strip() for name in header]
+    if len(names) == 1:
+        _refuse_separator(path, names[0], required)
     check_columns(names, required, str(path), "Its first line must name the columns.")
     places = {name: names.index(name) for name in (*required, *optional) if name in names}
     columns: dict[str, list[str | None]] = {name: [] for name in places}
@@ -154,6 +176,14 @@ def _csv_columns(
             f"({len(ragged)} such line{'s'[: len(ragged) > 1]}): put quotes around a text that holds a separator."
         )
     return columns
+
+
+def _refuse_separator(path: Path, header: str, required: Sequence[str]) -> None:
+    """Name the character by which a header of one column would have the required ones."""
+    for mark in dict.fromkeys(mark for mark in header if not mark.isalnum() and mark not in " _\"'"):
+        if set(required) <= {name.strip(" \"'") for name in header.split(mark)}:
+            known = " or ".join(_SEPARATOR_NAMES[separator] for separator in _SEPARATORS[path.suffix.lower()])
+            raise UserError(f"{path}: columns of a {path.suffix} file are separated by {known}, not by {mark!r}.")
 
 
 def _records(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:

@@ -178,7 +178,9 @@ def _head(result: Mapping[str, Any]) -> str:
     if is_probability:
         head += f'<div class="attrib-bar" aria-hidden="true"><div style="width:{score:.1%}"></div></div>'
     target, contrast = result.get("target"), result.get("contrast")
-    if contrast is not None:
+    if contrast is not None and contrast == _explained(result):
+        why = f"Why not {_isolated(contrast)}? It is {_isolated(contrast)}: no score says why"
+    elif contrast is not None:
         why = f"Why {_isolated(_explained(result))}, not {_isolated(contrast)}"
     elif target is not None and target != result["label"]:
         why = f"What speaks for {_isolated(target)}"

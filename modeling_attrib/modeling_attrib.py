@@ -212,7 +212,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             output_attributions: None explains unless labels are given or the model is in training mode; naming a
                 target, a contrast or a method asks for it too.
             attribution_target: label to explain: None (the predicted one), an index, a (batch,) tensor, or `"all"`.
-            attribution_contrast: explain y_target − y_contrast: why the one and not the other.
+            attribution_contrast: explain y_target − y_contrast: why the one and not the other. Where both are one
+                label, as for a text predicted the contrast, there is nothing to explain: gradients and relevance are 0.
             attribution_method: a name of `list_attribution_methods()`; by default the configuration's.
             attribution_options: the method's options; by default the configuration's, if the method is too.
             output_hidden_states, output_attentions: return the backbone's states and attention weights too, of the

@@ -1,6 +1,7 @@
 """The text-classification pipeline with attributions: label, score, and the words behind them."""
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,8 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
     * `special_score`: the sum over special tokens ([CLS], [SEP] ...).
     * `residual`: what no token accounts for. Attributions + special_score + residual = the explained logit.
     * `target`, `contrast`: the labels explained, when these were asked for. `label` and `score` stay the prediction's;
-      the words then speak for `target` (and against `contrast`: all 0 if both are one label).
+      the words then speak for `target` and against `contrast`. If the label explained is the contrast itself, no score
+      says why, which is warned of.
 
     A text longer than the model's limit is read in overlapping windows. Its logits are the windows' mean, weighted
     by their number of tokens; attributions are combined with the same weights, so they still add up to the logit. All
@@ -49,7 +51,8 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
     Extra arguments, at construction or per call:
         attributions: False returns the stock result.
         aggregation: `"word"` (default), `"token"` or `"sentence"`.
-        target: label (name or index) to explain instead of the predicted one.
+        target: label (name or index) to explain instead of the predicted one; not beside a `top_k` of several labels,
+            each of which has words of its own.
         contrast: label (name or index): explain why the target and not this one.
         method, method_options: an attribution method and its options; by default the model's.
         overlap: tokens that neighbouring windows share (default 64).
@@ -57,7 +60,8 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
             through onnxruntime.
 
     Raises:
-        ValueError: for an unknown label, method, aggregation or an impossible overlap; for input that is no text;
+        ValueError: for an unknown label, method, aggregation or an impossible overlap; for a contrast that is the
+            target, or the only label; for a target beside a `top_k` of several labels; for input that is no text;
             for a pair of which both texts exceed the limit; for a tokenizer without offsets; in training mode.
     """
 
@@ -133,7 +137,29 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
             preprocess["overlap"] = overlap
         if windows_at_once is not None:
             forward["windows_at_once"] = windows_at_once
+        # Before that comes what the constructor was given.
+        self._refuse_question(**getattr(self, "_forward_params", {}) | forward)
         return preprocess, forward, postprocess
+
+    def _refuse_question(
+        self,
+        attributions: bool = True,
+        target: int | None = None,
+        contrast: int | None = None,
+        top_k: int | None = 1,
+        **_: Any,
+    ) -> None:
+        """Questions whose answer would say nothing, or seem to say it of other labels."""
+        if not attributions:
+            return
+        if target is not None and top_k != 1:
+            raise ValueError(
+                f"target= explains one label, and top_k={top_k} gives each of several its own words: leave out one of "
+                "them (top_k=None has the target's words beside its score)."
+            )
+        names = self.model.config.id2label
+        if contrast is not None and contrast == (0 if len(names) == 1 else target):
+            raise ValueError(f"contrast={names[contrast]!r} is the label explained: name another one than the target.")
 
     def _refuse_misspelt(self, arguments: dict[str, Any]) -> None:
         """What nobody knows goes to the tokenizer, which drops it with a warning: say so where it is one of ours."""
@@ -284,7 +310,14 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
         if not reading.explanations:
             return results
         for result in [results] if isinstance(results, dict) else results:
-            explanation = reading.explanations[self._index_of(result["label"]) if target is None else target]
+            explained = self._index_of(result["label"]) if target is None else target
+            if explained == contrast:
+                warnings.warn(
+                    f"the label {result['label']!r} is explained against itself, and no score says why: name a target, "
+                    "or another contrast.",
+                    stacklevel=2,
+                )
+            explanation = reading.explanations[explained]
             scores = explanation.scores.tolist()
             special = [score for token, score in zip(reading.text.tokens, scores) if token.sequence is None]
             result["attributions"] = self._entries(reading.text, scores, aggregation)

@@ -1,6 +1,7 @@
 """Exported files: equal to the model where they were not recorded, honest about what they lose, refused otherwise."""
 
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -231,6 +232,18 @@ def test_impossible_wishes(folder, tmp_path, arguments, message):
 def test_one_graph_a_folder(folder, onnx_folder):
     with pytest.raises(UserError, match=r"already holds model\.onnx"):
         export_model(folder, onnx_folder, "pt2")
+
+
+def test_a_model_is_not_replaced_by_its_graph(folder, tmp_path):
+    """A model as `save_pretrained` leaves it, without a note of what it wrote; by another path, too."""
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    for output in ("model", "link"):
+        with pytest.raises(UserError, match="model holds a trained model, which an exported graph would replace"):
+            export_model(tmp_path / "model", tmp_path / output, "pt2")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "model"]
 
 
 def test_what_the_format_cannot_do_is_one_line(folder, tmp_path, monkeypatch):

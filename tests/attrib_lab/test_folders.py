@@ -197,6 +197,19 @@ def test_a_folder_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("weights", ["model-00001-of-00002.safetensors", "pytorch_model.bin"])
+def test_a_model_that_another_program_saved_is_replaced_by_a_model_alone(tmp_path: Path, weights: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").touch()
+    with locked(tmp_path / "model", "an exported graph"):
+        pass
+    (tmp_path / "model" / weights).touch()
+    with pytest.raises(UserError, match="holds a trained model"), locked(tmp_path / "model", "an exported graph"):
+        pass
+    with locked(tmp_path / "model", KIND):
+        pass
+
+
 def test_what_cannot_be_replaced_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is a file: name a folder"), locked(tmp_path / "file", KIND):

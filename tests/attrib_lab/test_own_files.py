@@ -149,6 +149,38 @@ def test_categories_of_pandas_in_parquet(tmp_path):
     assert read(str(tmp_path / "mine.parquet")) == [("x", "b"), ("y", "a"), ("z", "b")]
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(1), pa.dictionary(pa.int8(), pa.binary())])
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_bytes_in_parquet(tmp_path, column, kind):
+    columns = {"text": ["a", "b", "c", "d"], "label": ["x", "y", "x", "y"]}
+    values = pa.array([value.encode() for value in columns[column]])
+    cast = values.dictionary_encode() if pa.types.is_dictionary(kind) else values.cast(kind)
+    parquet.write_table(pa.table(columns | {column: cast}), tmp_path / "mine.parquet")
+    message = mistake(str(tmp_path / "mine.parquet"))
+    assert f"mine.parquet: the column {column!r} holds bytes, not texts" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (pa.list_(pa.binary()), [[b"a"]] * 4, "the column 'text' holds bytes"),
+        (pa.map_(pa.string(), pa.int64()), [[("a", 1)]] * 4, "the column 'text' holds values of the type map"),
+    ],
+)
+def test_other_types_of_parquet(tmp_path, kind, values, said):
+    parquet.write_table(pa.table({"text": pa.array(values, kind), "label": [1, 2, 1, 2]}), tmp_path / "mine.parquet")
+    assert said in mistake(str(tmp_path / "mine.parquet"))
+
+
+def test_bytes_of_a_data_set(tmp_path, monkeypatch):
+    """`datasets` reads a folder owner/name like a repository of the Hub."""
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    parquet.write_table(pa.table({"text": ["a", "b"], "label": [b"x", b"y"]}), tmp_path / "owner/name/train.parquet")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    assert "owner/name@train: the column 'label' holds bytes" in mistake("owner/name@train")
+
+
 @pytest.mark.parametrize("values", [["p", "q", "r", "s"], [0.5, 1.0, 2.0, 3.0], [[1], [2], [3], [4]]])
 def test_a_column_labels_beside_the_label(tmp_path, values):
     rows = [{"text": f"t{i}", "label": "ab"[i % 2], "labels": value} for i, value in enumerate(values)]
@@ -202,6 +234,37 @@ def test_whole_numbers_that_pandas_wrote_beside_an_empty_cell(tmp_path):
     assert splits.test["label"] == [1, 0]
 
 
+def test_numbers_of_two_spellings_are_one_label_aloud(tmp_path, capsys):
+    source = save(tmp_path, "text,label\na,1\nb,1.0\nc, 1\nd,0\ne,0.0\nf,1.0\n")
+    assert [label for _, label in read(source)] == ["1", "1", "1", "0", "0", "1"]
+    assert "train: 3 labels are read as whole numbers: '1.0' is '1'." in capsys.readouterr().out
+    read(save(tmp_path, "text,label\na,1\nb,0\nc,1\nd,0\n"))
+    assert "whole numbers" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["1", "1.0", "spam"], "train: the labels '1' and '1.0' differ in spelling alone and are classes of their own"),
+        (["Login", "login", "logout"], "the labels 'Login' and 'login' differ"),
+        (["7", "007", "0.5", ".5"], "the labels '007' and '7' differ in spelling alone and"),
+        (["no spam", "nospam", "No  spam", "x", "X"], "'No  spam' and 'no spam' and 'nospam' differ in spelling alone"),
+        (["caf\u00e9", "cafe\u0301"], "differ in spelling alone"),
+    ],
+)
+def test_labels_that_differ_in_spelling_alone_stay_two_aloud(tmp_path, capsys, labels, said):
+    source = save(tmp_path, "text,label\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(labels * 2)))
+    assert {label for _, label in read(source)} == set(labels)
+    assert capsys.readouterr().out.count(said) == 1
+
+
+def test_labels_that_differ_in_more_than_spelling_are_not_named(tmp_path, capsys):
+    labels = ["C", "C++", "C#", "1e5", "100000", "nan", "NaN.", "-1", "1", "1.5"]
+    source = save(tmp_path, "text,label\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(labels * 2)))
+    assert {label for _, label in read(source)} == set(labels)
+    assert "spelling" not in capsys.readouterr().out
+
+
 def test_leading_zeros_and_versions_are_words(tmp_path):
     source = save(tmp_path, "text,label\na,007\nb,7\nc,1.0\nd,1.10\ne,007\nf,7\ng,1.0\nh,1.10\n")
     assert {label for _, label in read(source)} == {"007", "7", "1.0", "1.10"}
@@ -249,6 +312,9 @@ def test_a_class_that_the_test_data_lacks_is_said(tmp_path, capsys):
         ('text,label\na,x\n"say "hi" now",y\nc,y\n', "line 3: a quote inside a quoted field is written twice"),
         ("text,label,label\na,x,y\nb,y,x\n", "has 2 columns named 'label'"),
         ("hello there,x\nbye,y\n", "has no column 'text'; it has hello there, x. Its first line must name the columns"),
+        ("text|label\na|x\nb|y\n", "columns of a .csv file are separated by commas or semicolons or tabs, not by '|'"),
+        ("id:'text':label\n1:a:x\n2:b:y\n", "not by ':'"),
+        ("my text\na\nb\n", "has no column 'text'; it has my text. Did you mean 'my text'?"),
         ("text,label\na,x\nb,x\n", "every row has the label 'x'; a classifier needs two at least"),
         ("text,label\na,\nb,\n", "the column 'label' is empty"),
         ("text,label\n,a\n,b\n", "the column 'text' is empty"),
@@ -259,6 +325,11 @@ def test_a_class_that_the_test_data_lacks_is_said(tmp_path, capsys):
 )
 def test_a_broken_csv(tmp_path, content, message):
     assert message in mistake(save(tmp_path, content))
+
+
+def test_commas_in_a_tsv(tmp_path):
+    message = mistake(save(tmp_path, "text,label\na,x\nb,y\n", "mine.tsv"))
+    assert "columns of a .tsv file are separated by tabs, not by ','" in message
 
 
 def test_how_to_convert_is_said(tmp_path):
@@ -306,10 +377,10 @@ def test_a_file_of_another_kind(tmp_path):
 
 
 def test_a_pair_without_its_second_text_is_left_out(tmp_path, capsys):
-    source = save(tmp_path, "text,other,label\na,b,x\nc,,y\nd,e,y\n")
+    source = save(tmp_path, "text,other,label\na,b,x\nc,,y\nd,e,y\nf,g,y\n")
     splits = load_splits(DataSection(train=source, text_pair="other"), seed=0)
-    assert len(splits.train) + len(splits.validation) == 2
-    assert "1 of 3 rows have no text or no label" in capsys.readouterr().out
+    assert len(splits.train) + len(splits.validation) == 3
+    assert "1 of 4 rows have no text or no label" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

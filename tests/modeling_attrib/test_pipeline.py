@@ -3,6 +3,7 @@
 import itertools
 import random
 import threading
+import warnings
 
 import pytest
 import torch
@@ -156,6 +157,45 @@ def test_top_k_explains_each_label_toward_itself(pipe):
     logits = logits_of(pipe, text)
     for entry in pipe(text, top_k=None):
         assert total(entry) == pytest.approx(logits[LABELS.index(entry["label"])].item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("top_k", [None, 2, 4])
+def test_a_targets_words_are_under_no_other_label(pipe, top_k):
+    with pytest.raises(
+        ValueError, match=rf"target= explains one label, and top_k={top_k} gives each of several its own"
+    ):
+        pipe("Oil falls", top_k=top_k, target="Sports")
+    assert len(pipe("Oil falls", top_k=top_k, target="Sports", attributions=False)) == (top_k or 4)
+    assert pipe("Oil falls", top_k=1, target="Sports")[0]["target"] == "Sports"
+    listing = AttribTextClassificationPipeline(model=pipe.model, tokenizer=pipe.tokenizer, top_k=top_k)
+    with pytest.raises(ValueError, match="target= explains one label"):
+        listing("Oil falls", target="Sports")
+
+
+@pytest.mark.parametrize("target", ["Sports", 1])
+def test_a_label_against_itself_is_refused(pipe, target):
+    with pytest.raises(ValueError, match="contrast='Sports' is the label explained"):
+        pipe("Oil falls", target=target, contrast="Sports")
+    asked = AttribTextClassificationPipeline(model=pipe.model, tokenizer=pipe.tokenizer, contrast="Sports")
+    with pytest.raises(ValueError, match="contrast='Sports' is the label explained"):
+        asked("Oil falls", target=target)
+
+
+def test_the_only_label_has_no_contrast(minilm_folder):
+    with pytest.raises(ValueError, match="contrast='toxicity' is the label explained"):
+        build(minilm_folder, labels=["toxicity"])("Oil falls", contrast=0)
+
+
+def test_a_text_predicted_the_contrast_is_warned_of(pipe):
+    text = "Oil falls as stocks rise"
+    label = pipe(text)[0]["label"]
+    with pytest.warns(UserWarning, match=f"the label '{label}' is explained against itself, and no score says why"):
+        (result,) = pipe(text, contrast=label)
+    assert not any(entry["score"] for entry in result["attributions"])
+    assert "no score says why" in pipe.render_html(text, result)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe(text, contrast=next(name for name in LABELS if name != label))
 
 
 def test_methods_and_their_options(pipe):

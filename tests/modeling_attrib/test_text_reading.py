@@ -82,7 +82,7 @@ def test_a_long_text_explains_the_label_that_its_windows_make_together(pipe, bac
     ("arguments", "read", "explained"),
     [
         ({"target": "intent 3"}, 0, 1),
-        ({"target": 3, "top_k": 5}, 0, 1),
+        ({"target": 3, "top_k": 1}, 0, 1),
         ({"contrast": 3}, 1, 1),
         ({"top_k": 1}, 1, 1),
         ({"top_k": 3}, 1, 3),
