@@ -5,10 +5,13 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+import yaml
+from accelerate.commands.launch import launch_command, launch_command_parser
 
 from attrib_lab import devices
 from attrib_lab.devices import Device, find_device, fit_to_device, started_processes
 from attrib_lab.errors import UserError
+from attrib_lab.recipes import RECIPE_FOLDER
 
 
 def device(kind, bfloat16, fused=True):
@@ -122,6 +125,26 @@ def test_one_process_where_several_were_asked_for_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "demo", "--text", "the body"])
     with pytest.raises(UserError, match=r"torchrun --standalone --nproc_per_node 2 train.py demo --text 'the body'$"):
         started_processes(LAUNCHED | SEVERAL)
+
+
+def test_no_number_of_processes_reaches_a_tpu_host(monkeypatch):
+    """Our configuration says so. If this fails, accelerate passes num_processes on: the configuration may name it."""
+    file = RECIPE_FOLDER / "accelerate" / "tpu.yaml"
+    spawned = []
+    spawner = ModuleType("torch_xla.distributed.xla_multiprocessing")
+    spawner.spawn = lambda *arguments, **options: spawned.append((arguments[1:], options))
+    packages = ("torch_xla", "torch_xla.distributed")
+    for module in (*map(ModuleType, packages), spawner):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(sys.modules["torch_xla.distributed"], "xla_multiprocessing", spawner, raising=False)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    script = str(RECIPE_FOLDER.parent / "train.py")
+    command = ["--config_file", str(file), "--num_processes", "8", script, "demo"]
+    launch_command(launch_command_parser().parse_args(command))
+    assert spawned == [((), {"args": ()})]
+    assert sys.argv == [script, "demo"]
+    assert yaml.safe_load(file.read_text())["num_processes"] == 1
 
 
 def test_a_torch_without_onednn_computes_in_no_bfloat16(monkeypatch):

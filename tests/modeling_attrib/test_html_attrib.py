@@ -181,6 +181,12 @@ def test_contrast_names_both_labels():
     assert reader.texts("attrib-sum") == ["words +2.00 rest +0.500 = logit difference +2.50"]
 
 
+@pytest.mark.parametrize("asked", [{}, {"target": "Business"}, {"label": "World", "target": "Business"}])
+def test_a_label_against_itself_is_not_why(asked):
+    reader = Reader(render_html("a", result([(0, 1, 0.0)], contrast="Business") | asked))
+    assert reader.texts("attrib-note") == ["Why not Business? It is Business: no score says why"]
+
+
 def test_another_target_than_the_label_is_named():
     reader = Reader(render_html("a", result([(0, 1, 2.0)], target="Sports")))
     assert reader.texts("attrib-note") == ["What speaks for Sports"]
