@@ -17,7 +17,7 @@ metrics = pytest.importorskip("torch_xla.debug.metrics")
 
 METHODS = [method["name"] for method in list_attribution_methods()]
 PADDING_ID = 1  # what `batch` pads with
-TOLERANCE = 1e-5  # of the largest value, or of 1 where all are smaller; of a residual, of the scores that it is left by
+TOLERANCE = 1e-5  # of the largest value, or of 1 where all are smaller; of a residual, see `compare`
 
 CASES = [
     pytest.param(*case, id="-".join(case))
@@ -65,11 +65,15 @@ def compare(model, twin, inputs, **arguments):
     expected, found = answer(model, inputs, **arguments), answer(twin, on_device(inputs), **arguments)
     assert found.keys() == expected.keys()
     assert torch.equal(found["attribution_target"], expected["attribution_target"])
-    summed = expected["attributions"].abs().sum(dim=-1)
-    sizes = {"logits": expected["logits"], "attributions": expected["attributions"], "attribution_residual": summed}
-    for name, size in sizes.items():
+    for name in ("logits", "attributions"):
         error = (found[name] - expected[name]).abs().max()
-        assert error <= TOLERANCE * size.abs().max().clamp(min=1.0), name
+        assert error <= TOLERANCE * expected[name].abs().max().clamp(min=1.0), name
+    # A residual is what a sum leaves of the logit, and the error of a sum is in proportion to its terms' sizes, not to
+    # what is left once they cancel (Higham 2002, § 4.2). attcat's do: float32 on a CPU misses float64's residual by
+    # 1.5e-5 of its own size (ModernBERT), which XLA cannot better, and by 2.5e-6 of the scores' at most.
+    terms = expected["attributions"].abs().sum(dim=-1).clamp(min=1.0)  # of each text and label
+    residuals = (found["attribution_residual"] - expected["attribution_residual"]).abs()
+    assert (residuals <= TOLERANCE * terms).all(), "attribution_residual"
     padding = inputs["attention_mask"] == 0
     assert not found["attributions"].movedim(-1, 1)[padding].any()
 
