@@ -59,7 +59,7 @@ class DataSection:
         train: source of what is learned from.
         validation: source of what each evaluation while training is on; by default a share of the training rows.
         test: source of what the finished model is graded on; by default the validation rows.
-        validation_fraction: that share of the training rows of each label, held out where there is no validation source.
+        validation_fraction: share of each label's training rows, held out where there is no validation source.
         text: column of the texts, or of lists of words, which are joined by spaces.
         text_pair: column of each text's pair.
         label: column of the labels, words or numbers.
