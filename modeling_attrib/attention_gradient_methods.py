@@ -40,7 +40,7 @@ def fold_attention_gradients(
     weights_are_constants = PropagationRules(parts, classifier.num_layers)  # no layer keeps its input for them
     with graph_starts, weights_are_constants, AttentionRecorder() as recorder, ExplicitAttention():
         logits = classifier.classify(inputs, weights)
-    attentions = [record.probabilities for record in recorder.layers(classifier.num_layers)]
+    attentions = [record.probabilities for record in recorder.layers(classifier, inputs)]
     objective = request.objective(logits)
     scale = GradientScale(objective, weights)
     totals = scale.enlarge(objective).sum(dim=0)

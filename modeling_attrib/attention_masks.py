@@ -1,10 +1,12 @@
-"""Attention masks that say the same to every query, kept as one row instead of tokens × tokens."""
+"""Attention masks: those that say the same to every query, kept as one row; and those of a query that sees nothing."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+from .attention_records import SOFTMAX
 
 
 _NATURAL, _TRUE = "natural", "true"  # what is known of every element: not below 0; true
@@ -29,6 +31,24 @@ class QuerylessMasks(TorchFunctionMode):
         if func in _AND and _known(args[0]) == _TRUE and _is_boolean(args[0]) and _is_boolean(args[1]):
             return _mark(args[1].expand(torch.broadcast_shapes(*(a.shape for a in args[:2]))), _known(args[1]))
         return _mark(func(*args, **(kwargs or {})), _known_of_result(func, args))
+
+
+class FiniteScores(TorchFunctionMode):
+    """Context manager under which the scores of masked tokens stay finite where a softmax narrows float64.
+
+    transformers masks by the lowest number of the scores' type, and computes the softmax of many decoders in float32,
+    where the lowest number of float64 is -inf: of a query that sees nothing, padding on the left, NaN is left, which
+    the next layer spreads to every token.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in SOFTMAX and args and args[0].dim() == 4:
+            narrowed = kwargs.get("dtype") or args[0].dtype
+            args = (args[0].clamp(min=torch.finfo(narrowed).min), *args[1:])
+        return func(*args, **kwargs)
 
 
 def _known_of_result(func: Callable[..., Any], args: tuple[Any, ...]) -> str | None:

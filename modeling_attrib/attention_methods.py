@@ -6,7 +6,7 @@ from .attention_records import AttentionRecord, AttentionRecorder
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32
-from .taps import Taps, check_states
+from .taps import Taps, check_states, start_of_graph
 
 
 ORIENTATIONS = ("key", "query")
@@ -90,10 +90,11 @@ def attention_gradient(
     weights = classifier.token_weights(inputs)
     indices = select_layers(layers, classifier.num_layers)
     stack = find_parts(classifier.backbone).layers
-    with AttentionRecorder() as recorder, Taps(list(stack)) as tap:
-        logits = classifier.classify(inputs, weights)
-    records = recorder.layers(classifier.num_layers)
-    check_states(tap.values, inputs)
+    given, words = start_of_graph(classifier, inputs)
+    with words, AttentionRecorder() as recorder, Taps(list(stack)) as tap:
+        logits = classifier.classify(inputs | given, weights)
+    records = recorder.layers(classifier, inputs)
+    check_states(classifier, tap.values, inputs)
     hidden = [tap.values[index] for index in indices]
     objective = request.objective(logits)
     scale = GradientScale(objective, weights)
@@ -136,7 +137,7 @@ def _read_attention(
     with AttentionRecorder() as recorder:
         logits = classifier.classify(inputs, weights)
     targets = request.resolve(logits).shape[1]
-    return logits, recorder.layers(classifier.num_layers), weights.unsqueeze(-1), targets
+    return logits, recorder.layers(classifier, inputs), weights.unsqueeze(-1), targets
 
 
 @attribution_method(

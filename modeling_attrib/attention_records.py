@@ -9,6 +9,9 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+from .attribution_methods import Classifier, Inputs
+from .backbone_parts import find_parts
+
 
 SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
 
@@ -60,9 +63,16 @@ class AttentionRecord:
         return self._by_columns(values, self._attend_transposed)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of A: (batch, heads, queries, keys)."""
+        if self.probabilities is not None:
+            return tuple(self.probabilities.shape)
+        return (*self.query.shape[:-1], self.key.shape[-2])
+
+    @property
     def heads(self) -> int:
         """Number of attention heads."""
-        return (self.query if self.probabilities is None else self.probabilities).shape[1]
+        return self.shape[1]
 
     def _by_columns(self, values: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         # A value as wide as a head keeps the fused kernel; another width would fall back to the tokens × tokens one.
@@ -88,33 +98,38 @@ class AttentionRecord:
 
 
 class AttentionRecorder(TorchFunctionMode):
-    """Context manager that keeps an `AttentionRecord` of every attention product in this thread."""
+    """Context manager that keeps an `AttentionRecord`, and A's shape, of every attention product in this thread."""
 
     def __init__(self) -> None:
         super().__init__()
         self.records: list[AttentionRecord] = []
+        self.shapes: list[tuple[int, ...]] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         if func is F.scaled_dot_product_attention:
-            self.records.append(record_attention(*args, **(kwargs or {})))
+            self.keep(record_attention(*args, **(kwargs or {})))
         elif func in SOFTMAX and output.dim() == 4:
-            self.records.append(AttentionRecord(probabilities=output))
+            self.keep(AttentionRecord(probabilities=output))
         return output
 
-    def layers(self, count: int) -> list[AttentionRecord]:
+    def keep(self, record: AttentionRecord) -> None:
+        """Take the record of one attention product."""
+        self.shapes.append(record.shape)
+        self.records.append(record)
+
+    def layers(self, classifier: Classifier, inputs: Inputs) -> list[AttentionRecord]:
         """The records, one per layer.
 
         Raises:
-            ValueError: if the pass did not show exactly `count` attention products.
+            ValueError: saying why, if the pass did not show one attention of all tokens to all in each layer.
         """
-        if len(self.records) != count:
-            raise ValueError(
-                f"attention: {len(self.records)} attention products were seen in {count} layers; load the model "
-                "with attn_implementation='sdpa' or 'eager'."
-            )
+        batch, tokens = inputs["attention_mask"].shape
+        whole = all(len(s) == 4 and (s[0], s[2], s[3]) == (batch, tokens, tokens) for s in self.shapes)
+        if not whole or len(self.shapes) != classifier.num_layers:
+            raise find_parts(classifier.backbone).attention_out_of_sight(len(self.shapes), classifier.num_layers)
         return self.records
 
 

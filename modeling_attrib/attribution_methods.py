@@ -34,6 +34,8 @@ class Classifier(Protocol):
 
     def reads_one_token(self) -> bool: ...
 
+    def lays_out_texts_first(self, inputs: Inputs) -> bool: ...
+
 
 @dataclass(frozen=True)
 class AttributionRequest:

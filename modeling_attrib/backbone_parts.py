@@ -14,12 +14,41 @@ _ACTIVATION_CLASSES = tuple(
 
 @dataclass(frozen=True)
 class BackboneParts:
-    """The parts of one backbone, each under its module name (as `named_modules` spells it)."""
+    """The parts of one backbone, each under its module name (as `named_modules` spells it).
 
+    Attributes:
+        name: the backbone's class.
+        attention_kernel: what transformers calls its `attn_implementation`; None where it has no choice.
+    """
+
+    name: str
+    attention_kernel: str | None
     embedding_norm: nn.Module | None
     layers: tuple[nn.Module, ...]
     norms: dict[str, nn.Module]
     activations: dict[str, nn.Module]
+
+    def attention_out_of_sight(self, seen: int, layers: int) -> ValueError:
+        """The error that says why a method that needs each layer's attention, A, does not see it.
+
+        Args:
+            seen: attention products that a forward pass showed.
+            layers: how many it should have shown.
+        """
+        found = f"{self.name}: {seen} attention products were seen in {layers} layers"
+        if self.attention_kernel not in (None, *VISIBLE_KERNELS):
+            why = f"attn_implementation={self.attention_kernel!r} hides them; load the model with 'sdpa' or 'eager'."
+            return ValueError(f"{found}: {why}")
+        why = (
+            "its layers mix tokens by something other than softmax attention"
+            if seen == 0
+            else "its attention is not one softmax over all tokens in each layer, but approximate, local or in parts"
+        )
+        other = "use one that reads no attention ('gradient_x_input', 'saliency', 'integrated_gradients')"
+        return ValueError(f"{found}: {why}. This method does not apply; {other}.")
+
+
+VISIBLE_KERNELS = ("sdpa", "eager")  # torch's own function, and a softmax
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -36,11 +65,18 @@ def find_parts(backbone: nn.Module) -> BackboneParts:
     modules = dict(backbone.named_modules())
     stack_name = _find_layer_stack(backbone, modules)
     return BackboneParts(
+        name=type(backbone).__name__,
+        attention_kernel=attention_kernel(backbone),
         embedding_norm=_find_embedding_norm(backbone, modules, stack_name),
         layers=tuple(modules[stack_name]),
         norms={name: module for name, module in modules.items() if is_norm(module)},
         activations={name: module for name, module in modules.items() if isinstance(module, _ACTIVATION_CLASSES)},
     )
+
+
+def attention_kernel(backbone: nn.Module) -> str | None:
+    """The `attn_implementation` that runs, or None where the backbone has no choice."""
+    return getattr(getattr(backbone, "config", None), "_attn_implementation", None)
 
 
 def is_causal(backbone: nn.Module) -> bool:
@@ -51,7 +87,9 @@ def is_causal(backbone: nn.Module) -> bool:
 def position_limit(classifier: nn.Module) -> int | None:
     """How many tokens the classifier's position table has room for; None without one."""
     size = getattr(classifier.config.get_text_config(), "max_position_embeddings", None)
-    return size - _reserved_positions(classifier.backbone) if size else None
+    if not size or size < 0:  # XLNet says -1 for "no limit"
+        return None
+    return size - _reserved_positions(classifier.backbone)
 
 
 def layer_without_gradient(classifier: nn.Module) -> str | None:
@@ -85,7 +123,10 @@ def _find_layer_stack(backbone: nn.Module, modules: dict[str, nn.Module]) -> str
 
 def _find_embedding_norm(backbone: nn.Module, modules: dict[str, nn.Module], stack_name: str) -> nn.Module | None:
     """The norm that the summed embeddings pass before the first layer, or None (T5, Llama)."""
-    word_embeddings = backbone.get_input_embeddings()
+    try:
+        word_embeddings = backbone.get_input_embeddings()
+    except NotImplementedError:  # CANINE hashes characters: it has no table
+        word_embeddings = None
     name = next((name for name, module in modules.items() if module is word_embeddings), None)
     if name is None:
         raise ValueError(f"{type(backbone).__name__}: the word embeddings were not found.")

@@ -40,8 +40,8 @@ class AttribConfig(PretrainedConfig):
         kwargs: the usual `PretrainedConfig` arguments (`id2label`, `label2id`, `num_labels`, `problem_type` ...).
 
     Raises:
-        ValueError: for an unknown `pooling`, `attribution_head`, `attribution_head_reads` or `feature_adjustment`, or a
-            temperature that is not positive.
+        ValueError: for an unknown `pooling`, `attribution_head`, `attribution_head_reads` or `feature_adjustment`, a
+            temperature that is not positive, or an `id2label` and a `label2id` that disagree.
     """
 
     model_type = "attrib"
@@ -101,8 +101,11 @@ class AttribConfig(PretrainedConfig):
         # loadable by every Auto class: so the maps are always ours, whatever the loaded file said.
         kwargs.pop("auto_map", None)
         kwargs.pop("custom_pipelines", None)
-        if kwargs.get("id2label") and not kwargs.get("label2id"):
-            kwargs["label2id"] = {name: int(index) for index, name in kwargs["id2label"].items()}
+        names, indices = kwargs.get("id2label"), kwargs.pop("label2id", None)
+        if names and indices and _indices_of(names) != {name: int(index) for name, index in indices.items()}:
+            raise ValueError(f"id2label and label2id disagree, which would mix labels up: {names} and {indices}.")
+        if indices and not names:
+            kwargs["id2label"] = _names_of(indices)
         super().__init__(**kwargs)
         self.auto_map = {
             "AutoConfig": "configuration_attrib.AttribConfig",
@@ -119,6 +122,19 @@ class AttribConfig(PretrainedConfig):
             for task in ("text-classification", "sentiment-analysis")
         }
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets `id2label` and `label2id` together: they say the same, whichever is set.
+
+        Raises:
+            ValueError: for a `label2id` whose indices are not 0 to one less than its length, each once.
+        """
+        if name == "label2id" and value and value != _indices_of(getattr(self, "id2label", None) or {}):
+            self.id2label = _names_of(value)
+            return
+        super().__setattr__(name, value)
+        if name == "id2label" and value:
+            super().__setattr__("label2id", _indices_of(value))
+
     def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
         """The backbone's text configuration: vocabulary, hidden size and layers live there."""
         if self.backbone_config is None:
@@ -131,6 +147,19 @@ class AttribConfig(PretrainedConfig):
         if isinstance(output.get("backbone_config"), dict):
             output["backbone_config"].pop("_name_or_path", None)
         return output
+
+
+def _indices_of(names: dict[int | str, str]) -> dict[str, int]:
+    """id2label -> label2id."""
+    return {name: int(index) for index, name in names.items()}
+
+
+def _names_of(indices: dict[str, int | str]) -> dict[int, str]:
+    """label2id -> id2label."""
+    names = {int(index): name for name, index in indices.items()}
+    if sorted(names) != list(range(len(indices))):
+        raise ValueError(f"label2id={indices}: its indices must be 0 to {len(indices) - 1}, each once.")
+    return dict(sorted(names.items()))
 
 
 AttribConfig.register_for_auto_class()

@@ -43,7 +43,9 @@ class AttentionPatterns(AttentionRecorder):
             return self._attend(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
         if func in SOFTMAX and output.dim() == 4:
-            self.records.append(_read_pattern(output, self._first, self._real / self.count.to(output.dtype)))
+            self.shapes.append(tuple(output.shape))
+            if output.shape[-2:] == (self._real.shape[-1],) * 2:  # `layers` refuses anything else
+                self.records.append(_read_pattern(output, self._first, self._real / self.count.to(output.dtype)))
         return output
 
     def _attend(
@@ -58,6 +60,7 @@ class AttentionPatterns(AttentionRecorder):
         enable_gqa: bool = False,
     ) -> torch.Tensor:
         batch, heads, tokens, _ = query.shape
+        self.shapes.append((batch, heads, tokens, key.shape[2]))
         if enable_gqa:
             key, value = serve_query_heads(key, query), serve_query_heads(value, query)
         if attn_mask is not None:
@@ -159,11 +162,11 @@ def read_features(classifier: Classifier, inputs: Inputs) -> tuple[torch.Tensor,
     if classifier.config.attribution_head_reads == "states":
         with Taps(list(find_parts(classifier.backbone).layers)) as tap:
             logits = classifier.classify(inputs, weights)
-        check_states(tap.values, inputs)
+        check_states(classifier, tap.values, inputs)
         return logits, torch.cat([at_least_float32(state) for state in tap.values], dim=-1)
     with AttentionPatterns(mask) as patterns:
         logits = classifier.classify(inputs, weights)
-    read = torch.cat([at_least_float32(record) for record in patterns.layers(classifier.num_layers)], dim=1)
+    read = torch.cat([at_least_float32(record) for record in patterns.layers(classifier, inputs)], dim=1)
     count = patterns.count.squeeze(-1).to(read.dtype)
     columns = (read.transpose(1, 2).flatten(2) * count, count.expand(-1, mask.shape[1], 1))
     return logits, (torch.cat(columns, dim=-1) + _SMALLEST).log()

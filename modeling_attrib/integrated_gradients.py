@@ -8,7 +8,7 @@ from .attribution_methods import AttributionRequest, Classifier, Inputs, attribu
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32
 from .propagation_rules import PropagationRules
-from .taps import Taps, check_states
+from .taps import Taps, check_states, check_tensor
 
 
 _STEPS = 20
@@ -102,7 +102,10 @@ def _embed(classifier: Classifier, inputs: Inputs) -> torch.Tensor:
     """Word embeddings, (batch, tokens, width)."""
     if "inputs_embeds" in inputs:
         return inputs["inputs_embeds"]
-    return classifier.backbone.get_input_embeddings()(inputs["input_ids"])
+    table = classifier.backbone.get_input_embeddings()
+    words = table(inputs["input_ids"])
+    check_tensor(table, words)
+    return words
 
 
 def _baseline(
@@ -159,5 +162,5 @@ def _classify_embeddings(
     lookups = [m for m in classifier.backbone.modules() if isinstance(m, nn.Embedding) and m.weight is table]
     with Taps(lookups, side="output", replacement=embeddings) as tap, rules:
         logits = classifier.classify(inputs, weights)
-    check_states(tap.values, inputs)
+    check_states(classifier, tap.values, inputs)
     return logits

@@ -13,10 +13,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .attention_gradient_methods import gae  # noqa: F401 - what it registers
+from .attention_masks import FiniteScores
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
-from .backbone_parts import find_parts, is_causal, layer_without_gradient, position_limit
+from .backbone_parts import attention_kernel, find_parts, is_causal, layer_without_gradient, position_limit
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import supervised_contrastive_loss
@@ -26,14 +27,13 @@ from .integrated_gradients import integrated_gradients  # noqa: F401 - what it r
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .propagation_methods import conservation_error, mixes_tokens
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
-from .taps import Taps, check_states
+from .taps import Taps, check_states, start_of_graph
 from .xla_devices import check_autograd, is_xla
 
 
 if TYPE_CHECKING:
     # Never run. Loading and saving remote code looks for import lines only: the first line ships the pipeline beside
     # this file, the others are there because transformers 4 copies from a folder only what this file names itself.
-    from .attention_masks import QuerylessMasks  # noqa: F401
     from .frozen_functions import rescale  # noqa: F401
     from .html_attrib import render_html  # noqa: F401
     from .onnx_attrib import OnnxAttributions  # noqa: F401
@@ -78,7 +78,7 @@ class AttribPreTrainedModel(PreTrainedModel):
     config_class = AttribConfig
     base_model_prefix = "backbone"
     supports_gradient_checkpointing = True
-    _supports_sdpa = True
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # the backbone's own class says what it has
     _supports_attention_backend = True
 
 
@@ -104,7 +104,13 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
         self._mixes_tokens: tuple[tuple[Any, ...], bool] | None = None  # of which modules, and whether they do
+        self._texts_first: tuple[nn.Module, bool] | None = None  # of which backbone, and whether they are
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
+        if "attention_mask" not in self.backbone_arguments:
+            raise ValueError(
+                f"{type(self.backbone).__name__} takes no attention_mask: it would read padding as text, and logits "
+                "would depend on it; this backbone is not supported."
+            )
         self.post_init()
 
     def to(self, *arguments: Any, **options: Any) -> "AttribForSequenceClassification":
@@ -153,6 +159,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         config = AttribConfig(
             backbone_config=backbone_config,
             pooling=pooling or ("last" if is_causal(encoder) else "mean"),
+            attn_implementation=attention_kernel(encoder),
             **config_arguments,
         )
         model = cls(config).to(dtype)
@@ -328,6 +335,20 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             self._mixes_tokens = built, mixes_tokens(self, self._probe_inputs(4, 9))
         return not self._mixes_tokens[1]
 
+    def lays_out_texts_first(self, inputs: Inputs) -> bool:
+        """Whether token states are (batch, tokens, width), not (tokens, batch, width) as XLNet's.
+
+        Found out on the first of these texts alone, when first asked for: of as many texts as tokens, shapes tell
+        nothing.
+        """
+        if self._texts_first is None or self._texts_first[0] is not self.backbone:
+            alone = {name: value[:1] for name, value in inputs.items()}
+            devices = [self.device] if self.device.type == "cuda" else []
+            with torch.no_grad(), torch.random.fork_rng(devices), Taps([find_parts(self.backbone).layers[0]]) as tap:
+                self._run_backbone(alone)
+            self._texts_first = self.backbone, len(tap.values[0]) == 1
+        return self._texts_first[1]
+
     # Inside ----------------------------------------------------------------------------------------------------
 
     def _gather_inputs(
@@ -362,6 +383,11 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         return [name for name, on in asked.items() if (getattr(self.config, f"output_{name}") if on is None else on)]
 
     def _refuse_layers_without_gradient(self) -> None:
+        if attention_kernel(self.backbone) == "flex_attention" and self.device.type == "cpu":
+            raise ValueError(
+                "attn_implementation='flex_attention' has no backward pass on a CPU: load the model with 'sdpa' or "
+                "'eager'."
+            )
         layer = layer_without_gradient(self)
         if layer is not None:
             raise ValueError(
@@ -372,13 +398,23 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     def _run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
         extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
         extra |= {f"output_{name}": True for name in returned}
-        output = self.backbone(**inputs, **extra, return_dict=True)
+        with FiniteScores() if self.dtype == torch.float64 else contextlib.nullcontext():
+            output = self.backbone(**inputs, **extra, return_dict=True)
+        self._check_states(output.last_hidden_state, inputs)
         for name in returned:
             layers = output.get(name)
             if not layers or any(layer is None for layer in layers):
                 hint = ": load the model with attn_implementation='eager'." if name == "attentions" else "."
                 raise ValueError(f"{type(self.backbone).__name__} does not return {name} as it is loaded{hint}")
         return output
+
+    def _check_states(self, states: torch.Tensor, inputs: Inputs) -> None:
+        expected = (*inputs["attention_mask"].shape, self.classifier.in_features)
+        if tuple(states.shape) != expected:
+            raise ValueError(
+                f"{type(self.backbone).__name__}: its token states have shape {tuple(states.shape)}, and by its "
+                f"configuration they would have {expected}; this backbone is not supported."
+            )
 
     def _encode_and_weigh(self, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[ModelOutput, torch.Tensor]:
         """The backbone's output and how much the head reads of each token's last state (batch, tokens)."""
@@ -394,10 +430,11 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         layers = select_layers(config.feature_adjustment_layers, self.num_layers)
         with torch.inference_mode(False), torch.enable_grad():
             inputs = _outside_inference_mode(inputs)
+            given, words = start_of_graph(self, inputs)
             tap = Taps(list(find_parts(self.backbone).layers))
             kernel = ExplicitAttention() if through_alpha else contextlib.nullcontext()
-            with AttentionRecorder() as recorder, kernel, tap:
-                encoded = self._run_backbone(inputs, returned)
+            with words, AttentionRecorder() as recorder, kernel, tap:
+                encoded = self._run_backbone(inputs | given, returned)
             hidden = encoded.last_hidden_state
             pooling = self._pooling_weights(inputs["attention_mask"])
             winning = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling))).amax(dim=-1)
@@ -406,8 +443,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             gradients = torch.autograd.grad(
                 scale.enlarge(winning).sum(), states, retain_graph=training, create_graph=through_alpha
             )
-            records = recorder.layers(self.num_layers)
-            check_states(tap.values, inputs)
+            records = recorder.layers(self, inputs)
+            check_states(self, tap.values, inputs)
             with contextlib.nullcontext() if through_alpha else torch.no_grad():
                 mask = inputs["attention_mask"]
                 alpha = sum(
@@ -440,6 +477,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             features = self.adjusted_norm(features)
         return features, self.classifier(self.dropout(features))
 
+    @torch.compiler.disable  # a compiler sees neither the rules nor the graph inside
     def _explain(
         self, inputs: Inputs, request: AttributionRequest, name: str | None, options: dict[str, Any] | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

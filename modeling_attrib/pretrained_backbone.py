@@ -1,5 +1,6 @@
 """Encoders to build a classifier on: which Auto class gives one, and what is not one."""
 
+import copy
 import inspect
 from typing import Any
 
@@ -29,14 +30,21 @@ def load_backbone(
 def fresh_backbone(
     config: PretrainedConfig, attn_implementation: str | None, dtype: torch.dtype
 ) -> tuple[nn.Module, PretrainedConfig]:
-    """An encoder with fresh weights, and the configuration given."""
+    """An encoder with fresh weights, and its configuration: a copy, since the one given may be another model's."""
     options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    config = copy.deepcopy(config)
     factory, arguments = backbone_factory(config)
     return factory.from_config(config, **arguments, **options).to(dtype), config
 
 
 def backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
-    """The Auto class for this backbone, and the arguments that leave out an unused pooler."""
+    """The Auto class for this backbone, and the arguments that leave out an unused pooler.
+
+    Raises:
+        ValueError: for a configuration that is a classifier's, or that no single encoder belongs to.
+    """
+    if config.model_type == AttribConfig.model_type:
+        raise ValueError("this is a classifier's configuration: give its backbone_config.")
     # By type, not by config.is_encoder_decoder: building T5's encoder turns that flag off in the configuration.
     if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
         factory, model_class = AutoModelForTextEncoding, MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)]
@@ -47,6 +55,9 @@ def backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
                 "attributions would read the decoder too."
             )
         factory, model_class = AutoModel, MODEL_MAPPING.get(type(config), None)
+        if isinstance(model_class, tuple) and not config.architectures:
+            names = " or ".join(repr(each.__name__) for each in model_class)
+            raise ValueError(f"{type(config).__name__} stands for several models: set architectures to [{names}].")
     has_pooler = model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     return factory, {"add_pooling_layer": False} if has_pooler else {}
 

@@ -10,7 +10,7 @@ from .attribution_methods import AttributionRequest, Classifier, Inputs, attribu
 from .backbone_parts import BackboneParts, find_parts
 from .half_precision import GradientScale
 from .propagation_rules import PropagationRules
-from .taps import Taps, check_states
+from .taps import Taps, check_states, start_of_graph
 
 
 _ALI = "Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation"
@@ -61,13 +61,12 @@ def _run_under_rules(
     mode = PropagationRules(
         parts, classifier.num_layers, attention=attention, norm_std=norm_std, reading=reading, **rules
     )
-    given = {name: value.detach().requires_grad_() for name, value in inputs.items() if name == "inputs_embeds"}
-    words = Taps([classifier.backbone.get_input_embeddings()], side="output")
+    given, words = start_of_graph(classifier, inputs)
     further = Taps(list(parts.layers[:2]) if readings == 2 else [])
     with words, embedding_tap(parts, at_sum=norm_std is not None) as tap, further, mode:
         logits = classifier.classify(inputs | given, weights)
     mode.check()
-    check_states(tap.values, inputs)
+    check_states(classifier, tap.values, inputs)
     states = [tap.values[0], *further.values[1:2]]
     return _Pass(logits, states, [*words.values[:1], *given.values()], weights, mode.takes_batched_gradients)
 

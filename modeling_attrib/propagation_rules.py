@@ -48,7 +48,7 @@ _SECANT_ACTIVATIONS = {"GELUActivation", "GELUTanh", "PytorchGELUTanh", "SiLUAct
 }
 
 _ATTENTION = F.scaled_dot_product_attention
-_MATMUL = {torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.bmm, torch.Tensor.__matmul__}
+_MATMUL = {torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.bmm, torch.Tensor.__matmul__, torch.einsum}
 _MULTIPLY = {torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__}
 _ADD = {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
 _CARRIERS = {  # these pass a mark on: the result is the same quantity in another shape or type
@@ -120,6 +120,7 @@ class PropagationRules(TorchFunctionMode):
             self._rows = reading.argmax(dim=1) + torch.arange(texts, device=reading.device) * tokens
         self._unread = unread
         self._attention_seen = 0
+        self._halved = 0
         self._activations_seen = 0
         self._root_mean_squares_seen = 0
         self._norm_weights_seen: set[int] = set()
@@ -131,6 +132,7 @@ class PropagationRules(TorchFunctionMode):
             self._handlers |= dict.fromkeys(SOFTMAX, self._softmax)
             if attention in ("damped", "split"):
                 self._handlers |= dict.fromkeys(_MATMUL, self._attend)
+                self._handlers[torch.Tensor.__iadd__] = self._add_in_place
                 self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
         if norm_std:
             self._handlers |= {
@@ -220,6 +222,7 @@ class PropagationRules(TorchFunctionMode):
         self._attention_seen += 1
         # A mask that asks for a gradient (T5's position bias) would switch to another kernel, with other rounding.
         mask = None if attn_mask is None else attn_mask.detach()
+        self._halved += self._attention in ("damped", "split")
         if self._attention == "split":  # half at A·V for both factors; the half that goes to A is halved again at Q·K
             query, key = rescale(query, 0.5), rescale(key, 0.5)
             return rescale(func(query, key, value, mask, dropout_p, is_causal, **kw), 0.5)
@@ -237,9 +240,17 @@ class PropagationRules(TorchFunctionMode):
         scores = rescale(scores, 0.5) if self._attention == "split" else scores.detach()
         return _mark(func(scores, *args, **kw), "probabilities")
 
-    def _attend(self, func: Callable[..., Any], first: torch.Tensor, second: torch.Tensor, **kw: Any) -> torch.Tensor:
-        output = func(first, second, **kw)
-        return rescale(output, 0.5) if _marked(first, "probabilities") else output
+    def _attend(self, func: Callable[..., Any], *factors: Any, **kw: Any) -> torch.Tensor:
+        """A matrix product; the first factor of einsum is its formula."""
+        output = func(*factors, **kw)
+        if not any(_marked(factor, "probabilities") for factor in factors):
+            return output
+        self._halved += 1
+        return _mark(rescale(output, 0.5), "halved")
+
+    def _add_in_place(self, func: Callable[..., Any], first: torch.Tensor, second: Any) -> torch.Tensor:
+        # Autograd forbids writing to what was rescaled (Nystromformer adds a convolution there).
+        return first + second if _marked(first, "halved") else func(first, second)
 
     # Norms ----------------------------------------------------------------------------------------------------
 
@@ -323,9 +334,12 @@ class PropagationRules(TorchFunctionMode):
     def check(self) -> None:
         """Raise ValueError, naming the part, if a rule never met what it is for: a silent no-op is a wrong answer."""
         if self._attention and self._attention_seen != self._expected_attention:
+            raise self._parts.attention_out_of_sight(self._attention_seen, self._expected_attention)
+        if self._attention in ("damped", "split") and self._halved != self._expected_attention:
             raise ValueError(
-                f"attention: the rule met {self._attention_seen} of {self._expected_attention} attention products. "
-                "This attention kernel hides them; load the model with attn_implementation='sdpa' or 'eager'."
+                f"{self._parts.name}: the attention rule halves what reaches each product of attention and values, and "
+                f"met {self._halved} of {self._expected_attention}: this attention is written in a way of its own. Use "
+                "'lrp' or 'gradient_x_input', which halve nothing."
             )
         if self._norm_std:
             self._check_norms()
@@ -345,7 +359,10 @@ class PropagationRules(TorchFunctionMode):
             if getattr(module, "weight", None) is not None and id(module.weight) not in self._norm_weights_seen
         ]
         if len(hidden) > self._root_mean_squares_seen:
-            raise ValueError(f"norms: the rule never met {', '.join(hidden)}.")
+            raise ValueError(
+                f"{self._parts.name}: norms: the rule never met {', '.join(hidden)}, which did not run on text or is written "
+                "in a way of its own. Use 'lrp_ah' or 'gradient_x_input', which need no rule there."
+            )
 
 
 def _mark(tensor: torch.Tensor, mark: str) -> torch.Tensor:

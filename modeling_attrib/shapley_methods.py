@@ -94,6 +94,6 @@ def _mean_attention(
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     with AttentionRecorder() as recorder:
         logits = classifier.classify(inputs, weights)
-    records = recorder.layers(classifier.num_layers)
+    records = recorder.layers(classifier, inputs)
     mean = sum(record.matrix().mean(dim=1) for record in records) / len(records)
     return logits, [mean] * request.resolve(logits).shape[1]

@@ -6,17 +6,35 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from .attribution_methods import Classifier, Inputs
 
 
-def check_states(states: list[torch.Tensor], inputs: dict[str, torch.Tensor]) -> None:
+def check_states(classifier: Classifier, states: list[torch.Tensor], inputs: Inputs) -> None:
     """Raise ValueError unless tapped states are there and laid out as (batch, tokens, width)."""
-    expected = tuple(inputs["attention_mask"].shape)
+    batch, tokens = inputs["attention_mask"].shape
+    name = type(classifier.backbone).__name__
     if not states:
-        raise ValueError("the backbone never ran the part that its token states are read at.")
-    if states[0].dim() != 3 or tuple(states[0].shape[:2]) != expected:
+        raise ValueError(f"{name}: the part that token states are read at never ran.")
+    fits = states[0].dim() == 3 and tuple(states[0].shape[:2]) == (batch, tokens)
+    # As many texts as tokens: (tokens, batch) would look the same. A graph is recorded with unlike sizes.
+    if fits and get_proxy_mode() is None and batch == tokens and not classifier.lays_out_texts_first(inputs):
+        fits = False
+    if not fits:
         raise ValueError(
-            f"the backbone's token states have shape {tuple(states[0].shape)}; expected (batch, tokens) = {expected} "
-            "in front: attributions would land on the wrong tokens."
+            f"{name}: its token states have shape {tuple(states[0].shape)}, which is not (batch, tokens, width) of "
+            f"these {batch} texts of {tokens} tokens: it moves the axes, or pads or pools its tokens, so that "
+            "attributions would land on the wrong tokens."
+        )
+
+
+def check_tensor(module: nn.Module, value: object) -> None:
+    """Raise ValueError, naming the module, if what it takes or gives is not one tensor of states."""
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(
+            f"{type(module).__name__} takes or gives a {type(value).__name__} where one tensor of token states is "
+            "expected: attributions cannot be read there, so this backbone is not supported."
         )
 
 
@@ -71,18 +89,38 @@ class Taps:
             return None
         if not args:
             raise ValueError(f"{type(module).__name__} does not take its hidden states as first argument.")
-        return (self._collect(args[0]), *args[1:])
+        return (self._collect(module, args[0]), *args[1:])
 
     def _on_output(self, module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
         if threading.get_ident() != self._thread:
             return None
-        return self._collect(output)
+        return self._collect(module, output)
 
-    def _collect(self, value: torch.Tensor) -> torch.Tensor:
+    def _collect(self, module: nn.Module, value: torch.Tensor) -> torch.Tensor:
+        check_tensor(module, value)
         if self._replacement is not None:
+            if value.shape != self._replacement.shape:
+                raise ValueError(
+                    f"{type(module).__name__} gives states of shape {tuple(value.shape)}, not "
+                    f"{tuple(self._replacement.shape)} (batch, tokens, width): this backbone lays out, or pads, its "
+                    "tokens in a way of its own."
+                )
             value = self._replacement.clone()  # the backbone may add to it in place
         # Only where the graph starts: a shared layer comes by again. Behind frozen weights there is no graph yet.
         if (self._leaf or not value.requires_grad) and not self.values:
             value = value.detach().requires_grad_()
         self.values.append(value)
         return value
+
+
+def start_of_graph(classifier: Classifier, inputs: Inputs) -> tuple[Inputs, Taps]:
+    """What to enter, and to pass on, for a graph that starts at the words' own embeddings, frozen weights or not.
+
+    Started further on, at the input of the first layer, it would miss what goes around that input (XLM).
+
+    Returns:
+        embeddings that were given in the place of ids, if any, as leaves that require gradient; and the tap that sees
+        the embeddings of ids.
+    """
+    given = {name: value.detach().requires_grad_() for name, value in inputs.items() if name == "inputs_embeds"}
+    return given, Taps([classifier.backbone.get_input_embeddings()], side="output")

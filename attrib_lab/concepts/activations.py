@@ -45,7 +45,7 @@ class LayerReader:
         for places, inputs, words in self._batches(texts, description):
             with torch.no_grad(), Taps(list(find_parts(self.model.backbone).layers)) as tap:
                 self.model.classify(inputs)
-            check_states(tap.values, inputs)
+            check_states(self.model, tap.values, inputs)
             hidden = tap.values[self.layer].detach().float()
             for row, place in enumerate(places):
                 states[place] = hidden[row][words[row]].cpu().numpy()
@@ -78,11 +78,11 @@ class LayerReader:
             weights = self.model.token_weights(inputs)
             with AttentionRecorder() as recorder, Taps(list(find_parts(self.model.backbone).layers)) as tap:
                 logits = self.model.classify(inputs, weights)
-            check_states(tap.values, inputs)
+            check_states(self.model, tap.values, inputs)
             state = tap.values[self.layer]
             gradients = [torch.autograd.grad(total, state, retain_graph=True)[0] for total in logits.sum(dim=0)]
         with torch.no_grad():
-            record = recorder.layers(self.model.num_layers)[self.layer]
+            record = recorder.layers(self.model, inputs)[self.layer]
             attention = record.attend_transposed(weights.unsqueeze(-1)).squeeze(-1) / record.heads
         return attention, gradients
 

@@ -280,7 +280,7 @@ def test_attention_hidden_in_a_kernel_is_named(hidden_kernel):
     torch.testing.assert_close(plain, expected, rtol=0, atol=1e-5)  # the kernel is right, only out of sight
     reading = ("attention_gradient", "attcat", "attention_last", "rollout", "grad_sam", "gae", "attention_shapley")
     for method in (*RULES, *reading):
-        with pytest.raises(ValueError, match=r"attention: .*0 .*attn_implementation='sdpa' or 'eager'"):
+        with pytest.raises(ValueError, match=r"0 attention .*'hidden_softmax' hides them.*'sdpa' or 'eager'"):
             explain(model, attribution_method=method)
     for method in ("gradient_x_input", "integrated_gradients"):
         assert explain(model, attribution_method=method).attributions.abs().sum() > 0
