@@ -360,8 +360,8 @@ class PropagationRules(TorchFunctionMode):
         ]
         if len(hidden) > self._root_mean_squares_seen:
             raise ValueError(
-                f"{self._parts.name}: norms: the rule never met {', '.join(hidden)}, which did not run on text or is written "
-                "in a way of its own. Use 'lrp_ah' or 'gradient_x_input', which need no rule there."
+                f"{self._parts.name}: norms: the rule never met {', '.join(hidden)}, which did not run on text or is "
+                "written in a way of its own. Use 'lrp_ah' or 'gradient_x_input', which need no rule there."
             )
 
 

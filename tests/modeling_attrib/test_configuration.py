@@ -219,3 +219,41 @@ def test_the_kernel_of_a_loading_call_reaches_the_backbone(kernel, tmp_path):
 @pytest.mark.parametrize("name", ["mpnet", "deberta-v2"])
 def test_a_backbone_without_a_fused_kernel_falls_back(name):
     assert kernel_of(build(name)) == "eager"
+
+
+# Labels -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param({"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 1, "yes": 0}}, id="exchanged"),
+        pytest.param({"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0}}, id="one missing"),
+        pytest.param({"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "maybe": 1}}, id="another name"),
+    ],
+)
+def test_label_maps_that_disagree_are_refused(labels, tmp_path):
+    with pytest.raises(ValueError, match="id2label and label2id disagree"):
+        AttribConfig(**labels)
+    unusual().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | labels))
+    with pytest.raises(ValueError, match="id2label and label2id disagree"):
+        AttribConfig.from_pretrained(tmp_path)
+
+
+def test_label_maps_say_the_same_whichever_is_given_or_set():
+    given = AttribConfig(id2label={"0": "no", "1": "yes"}, label2id={"yes": "1", "no": "0"})  # as JSON may have them
+    one, other = AttribConfig(id2label={0: "no", 1: "yes"}), AttribConfig(label2id={"yes": 1, "no": 0})
+    for config in (given, one, other):
+        assert config.id2label == {0: "no", 1: "yes"}
+        assert config.label2id == {"no": 0, "yes": 1}
+    one.id2label = {0: "yes", 1: "no"}
+    assert one.label2id == {"yes": 0, "no": 1}
+    other.label2id = {"a": 2, "b": 0, "c": 1}
+    assert other.id2label == {0: "b", 1: "c", 2: "a"}
+    other.num_labels = 4
+    assert list(other.label2id) == list(other.id2label.values())
+    with pytest.raises(ValueError, match="0 to 1, each once"):
+        other.label2id = {"a": 1, "b": 2}
+    assert other.num_labels == 4

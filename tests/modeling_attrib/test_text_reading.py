@@ -143,12 +143,3 @@ def test_of_scores_that_round_to_one_the_named_label_is_explained(minilm_folder,
     result = pipe(text)[0]
     assert result["label"] == "Sports"
     assert total(result) == pytest.approx(40, abs=0.1)
-
-
-def test_words_are_those_of_the_label_that_is_named(minilm_folder):
-    pipe = build(minilm_folder, labels=["no", "yes"], label2id={"no": 1, "yes": 0})
-    for entry in pipe("Oil falls", top_k=None, function_to_apply="none"):
-        assert total(entry) == pytest.approx(entry["score"], abs=1e-4)
-    for label in ("no", "yes"):
-        logit = {entry["label"]: entry["score"] for entry in pipe("Oil falls", top_k=None, function_to_apply="none")}
-        assert total(pipe("Oil falls", target=label)[0]) == pytest.approx(logit[label], abs=1e-4)
