@@ -8,7 +8,7 @@ import torch
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
-from .half_precision import GradientScale
+from .half_precision import GradientScale, at_least_float32, sum_type
 from .propagation_rules import PropagationRules
 from .taps import Taps
 
@@ -87,10 +87,11 @@ def grad_sam(classifier: Classifier, inputs: Inputs, request: AttributionRequest
     """
 
     def add(scores: torch.Tensor, attention: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        return scores + (attention * gradient.relu()).sum(dim=(1, 3))
+        return scores + (attention * gradient.relu()).sum(dim=(1, 3), dtype=sum_type(attention))
 
     weights = classifier.token_weights(inputs)
-    logits, scores = fold_attention_gradients(classifier, inputs, request, weights, add, torch.zeros_like(weights))
+    start = torch.zeros_like(at_least_float32(weights))
+    logits, scores = fold_attention_gradients(classifier, inputs, request, weights, add, start)
     return logits, torch.stack(scores, dim=1)
 
 
@@ -110,9 +111,10 @@ def gae(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> 
 
     # Rows r of (I + Ā_L)···(I + Ā_1), without the matrix: r ← r + r·Ā, from the last layer to the first.
     def relate(rows: torch.Tensor, attention: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        relevance = (gradient * attention).relu().mean(dim=1).to(rows.dtype)
+        relevance = (gradient * attention).relu().mean(dim=1, dtype=sum_type(attention)).to(rows.dtype)
         return rows + (rows.unsqueeze(1) @ relevance).squeeze(1)
 
     weights = classifier.token_weights(inputs)
-    logits, scores = fold_attention_gradients(classifier, inputs, request, weights, relate, weights)
+    start = at_least_float32(weights)  # bfloat16 has nothing between 1/n and 1/n + 1/n²
+    logits, scores = fold_attention_gradients(classifier, inputs, request, weights, relate, start)
     return logits, torch.stack(scores, dim=1)

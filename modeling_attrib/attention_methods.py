@@ -137,7 +137,7 @@ def _read_attention(
     with AttentionRecorder() as recorder:
         logits = classifier.classify(inputs, weights)
     targets = request.resolve(logits).shape[1]
-    return logits, recorder.layers(classifier, inputs), weights.unsqueeze(-1), targets
+    return logits, recorder.layers(classifier, inputs), at_least_float32(weights).unsqueeze(-1), targets
 
 
 @attribution_method(

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from .attribution_methods import Classifier, Inputs
 from .backbone_parts import find_parts
+from .half_precision import sum_type
 
 
 SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
@@ -53,13 +54,13 @@ class AttentionRecord:
     def attend(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over heads h and keys j of A_ij x_j: (batch, tokens, width) -> (batch, tokens, width)."""
         if self.probabilities is not None:
-            return self.probabilities.sum(dim=1).to(values.dtype) @ values
+            return self._summed_heads().to(values.dtype) @ values
         return self._by_columns(values, self._attend)
 
     def attend_transposed(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over heads h and queries i of A_ij x_i: (batch, tokens, width) -> (batch, tokens, width)."""
         if self.probabilities is not None:
-            return self.probabilities.sum(dim=1).to(values.dtype).transpose(1, 2) @ values
+            return self._summed_heads().to(values.dtype).transpose(1, 2) @ values
         return self._by_columns(values, self._attend_transposed)
 
     @property
@@ -73,6 +74,9 @@ class AttentionRecord:
     def heads(self) -> int:
         """Number of attention heads."""
         return self.shape[1]
+
+    def _summed_heads(self) -> torch.Tensor:
+        return self.probabilities.sum(dim=1, dtype=sum_type(self.probabilities))
 
     def _by_columns(self, values: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         # A value as wide as a head keeps the fused kernel; another width would fall back to the tokens × tokens one.

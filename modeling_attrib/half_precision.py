@@ -5,7 +5,12 @@ import torch
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     """Half precision widened, for softmax, logarithms and sums; float64 stays what it is."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor.to(sum_type(tensor))
+
+
+def sum_type(tensor: torch.Tensor) -> torch.dtype:
+    """The type to add up this tensor's numbers in: float32 for those of 16 bits, else its own."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 class GradientScale:

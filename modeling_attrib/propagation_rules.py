@@ -132,7 +132,6 @@ class PropagationRules(TorchFunctionMode):
             self._handlers |= dict.fromkeys(SOFTMAX, self._softmax)
             if attention in ("damped", "split"):
                 self._handlers |= dict.fromkeys(_MATMUL, self._attend)
-                self._handlers[torch.Tensor.__iadd__] = self._add_in_place
                 self._handlers |= dict.fromkeys(_CARRIERS, self._carry)
         if norm_std:
             self._handlers |= {
@@ -246,11 +245,9 @@ class PropagationRules(TorchFunctionMode):
         if not any(_marked(factor, "probabilities") for factor in factors):
             return output
         self._halved += 1
-        return _mark(rescale(output, 0.5), "halved")
-
-    def _add_in_place(self, func: Callable[..., Any], first: torch.Tensor, second: Any) -> torch.Tensor:
-        # Autograd forbids writing to what was rescaled (Nystromformer adds a convolution there).
-        return first + second if _marked(first, "halved") else func(first, second)
+        if output.requires_grad:
+            output.register_hook(_half)  # nobody may write to what `rescale` gives: Nystromformer adds something here
+        return output
 
     # Norms ----------------------------------------------------------------------------------------------------
 
@@ -363,6 +360,10 @@ class PropagationRules(TorchFunctionMode):
                 f"{self._parts.name}: norms: the rule never met {', '.join(hidden)}, which did not run on text or is "
                 "written in a way of its own. Use 'lrp_ah' or 'gradient_x_input', which need no rule there."
             )
+
+
+def _half(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient * 0.5
 
 
 def _mark(tensor: torch.Tensor, mark: str) -> torch.Tensor:

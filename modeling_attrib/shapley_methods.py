@@ -5,6 +5,7 @@ import torch
 from .attention_gradient_methods import fold_attention_gradients
 from .attention_records import AttentionRecorder
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .half_precision import sum_type
 
 
 GAMES = ("cls", "mutual", "max_mutual")
@@ -76,14 +77,15 @@ def attention_shapley(
     else:
         logits, matrices = _mean_attention(classifier, inputs, request, weights)
     values = [shapley_values(matrix, inputs["attention_mask"], weights, game) for matrix in matrices]
-    return logits, torch.stack(values, dim=1).to(weights.dtype)
+    return logits, torch.stack(values, dim=1).to(sum_type(weights))
 
 
 def _mean_weighted_attention(
     classifier: Classifier, inputs: Inputs, request: AttributionRequest, weights: torch.Tensor
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     def add(total: torch.Tensor | float, attention: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        return total + (attention * gradient.relu()).mean(dim=1) / classifier.num_layers
+        weighted = (attention * gradient.relu()).mean(dim=1, dtype=sum_type(attention))
+        return total + weighted / classifier.num_layers
 
     return fold_attention_gradients(classifier, inputs, request, weights, add, 0.0)
 
@@ -95,5 +97,6 @@ def _mean_attention(
     with AttentionRecorder() as recorder:
         logits = classifier.classify(inputs, weights)
     records = recorder.layers(classifier, inputs)
-    mean = sum(record.matrix().mean(dim=1) for record in records) / len(records)
+    matrices = (record.matrix() for record in records)
+    mean = sum(matrix.mean(dim=1, dtype=sum_type(matrix)) for matrix in matrices) / len(records)
     return logits, [mean] * request.resolve(logits).shape[1]
