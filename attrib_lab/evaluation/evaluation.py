@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..files import write_whole, writing
-from ..folders import locked, replacing
-from ..progress import Progress, say, track
+from ..storage.files import write_whole, writing
+from ..storage.folders import locked, replacing
+from ..terminal.progress import Progress, say, track
 from .classifiers import Classifier, load_classifier
 from .costs import measure_costs
 from .evaluation_report import print_report, write_report

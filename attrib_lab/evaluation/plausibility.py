@@ -13,7 +13,7 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
 from modeling_attrib import AttribTextClassificationPipeline
 
-from ..progress import Progress
+from ..terminal.progress import Progress
 from .probing import Measured, Measurement, NotMeasurable
 from .removal import Removal, Unit, unit_scores, units_of
 from .texts import EncodedText

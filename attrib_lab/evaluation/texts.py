@@ -11,7 +11,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from modeling_attrib.text_spans import aggregate
 
-from ..errors import UserError, nearest
+from ..terminal.errors import UserError, nearest
 from .probing import Variant
 
 

@@ -8,10 +8,10 @@ import torch
 from toy_data import write_backbone, write_recipe
 from transformers import AutoConfig, AutoModel
 
-from attrib_lab.attention_only import AttentionOnlyConfig, AttentionOnlyModel
-from attrib_lab.errors import UserError
-from attrib_lab.recipes import load_recipe
-from attrib_lab.training import train
+from attrib_lab.models.attention_only import AttentionOnlyConfig, AttentionOnlyModel
+from attrib_lab.recipes.loading import load_recipe
+from attrib_lab.terminal.errors import UserError
+from attrib_lab.training.classifier import train
 from modeling_attrib import AttribForSequenceClassification
 
 

@@ -3,8 +3,8 @@
 import pytest
 from transformers import AutoTokenizer
 
-from attrib_lab.backbones import resolve_backbone
-from attrib_lab.errors import UserError
+from attrib_lab.models.backbones import resolve_backbone
+from attrib_lab.terminal.errors import UserError
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path):

@@ -8,10 +8,10 @@ import torch
 import yaml
 from accelerate.commands.launch import launch_command, launch_command_parser
 
-from attrib_lab import devices
-from attrib_lab.devices import Device, find_device, fit_to_device, started_processes
-from attrib_lab.errors import UserError
-from attrib_lab.recipes import RECIPE_FOLDER
+from attrib_lab.recipes.loading import RECIPE_FOLDER
+from attrib_lab.terminal.errors import UserError
+from attrib_lab.training import devices
+from attrib_lab.training.devices import Device, find_device, fit_to_device, started_processes
 
 
 def device(kind, bfloat16, fused=True):

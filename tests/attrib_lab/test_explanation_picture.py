@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib import colors, image
 
-from attrib_lab import explanation_picture
-from attrib_lab.explanation_picture import AGAINST, FOR, WIDTH, UndrawableTextError, draw_explanation
+from attrib_lab.publishing import explanation_picture
+from attrib_lab.publishing.explanation_picture import AGAINST, FOR, WIDTH, UndrawableTextError, draw_explanation
 from modeling_attrib import render_html
 from modeling_attrib.text_spans import word_spans
 

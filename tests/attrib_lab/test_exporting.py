@@ -14,10 +14,10 @@ from architectures import batch, build, zero_biases
 from toy_data import write_backbone
 from transformers import AutoTokenizer
 
-from attrib_lab import export_check, exporting
 from attrib_lab.commands import build_parser
-from attrib_lab.errors import UserError
-from attrib_lab.exporting import export_model
+from attrib_lab.exporting import check, export
+from attrib_lab.exporting.export import export_model
+from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 from modeling_attrib.onnx_attrib import OnnxAttributions
 
@@ -164,8 +164,8 @@ def test_torch_export_answers_the_same(folder, tmp_path):
     graph = torch.export.load(file, extra_files=extra).module()
     names = json.loads(extra["attrib.json"])["inputs"]
     model = AttribForSequenceClassification.from_pretrained(folder).eval()
-    inputs = export_check.random_inputs(model, names, 4, 17, seed=99)
-    found, expected = graph(*(inputs[n] for n in names)), export_check.expected_answer(model, inputs)
+    inputs = check.random_inputs(model, names, 4, 17, seed=99)
+    found, expected = graph(*(inputs[n] for n in names)), check.expected_answer(model, inputs)
     for f, e in zip(found, expected):
         torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
 
@@ -182,20 +182,20 @@ def test_a_head_that_reads_one_token(format, folder, tmp_path):
 
 
 def test_a_graph_that_differs_is_refused(folder, tmp_path, monkeypatch):
-    write = exporting._WRITERS["pt2"]
+    write = export._WRITERS["pt2"]
 
     def write_wrong(*arguments):
         run = write(*arguments)
         return lambda inputs: [value + 1e-3 for value in run(inputs)]
 
-    monkeypatch.setitem(exporting._WRITERS, "pt2", write_wrong)
+    monkeypatch.setitem(export._WRITERS, "pt2", write_wrong)
     with pytest.raises(UserError, match="differs from the model"):
         export_model(folder, tmp_path / "out", "pt2")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_graph_of_nan_is_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(exporting._WRITERS, "pt2", lambda *a: lambda inputs: [torch.full((1,), torch.nan)] * 3)
+    monkeypatch.setitem(export._WRITERS, "pt2", lambda *a: lambda inputs: [torch.full((1,), torch.nan)] * 3)
     with pytest.raises(UserError, match="differs from the model by nan"):
         export_model(folder, tmp_path / "out", "pt2")
 
@@ -208,8 +208,8 @@ def test_bf16_says_what_it_loses(folder, tmp_path):
 
 
 def test_too_great_a_loss_is_refused(folder, tmp_path, monkeypatch):
-    loss = export_check.PrecisionLoss(labels_kept=0.985, correlation=0.99, lowest_correlation=0.9, texts=5)
-    monkeypatch.setattr(exporting, "measure_loss", lambda *a: loss)
+    loss = check.PrecisionLoss(labels_kept=0.985, correlation=0.99, lowest_correlation=0.9, texts=5)
+    monkeypatch.setattr(export, "measure_loss", lambda *a: loss)
     with pytest.raises(UserError, match=r"98\.50%"):
         export_model(folder, tmp_path / "out", "pt2", "bf16", texts=TEXTS)
     assert not (tmp_path / "out").exists()
@@ -272,7 +272,7 @@ def test_int8_of_a_graph_whose_weights_are_transposed_on_the_way(tmp_path):
     plain = torch.nn.Sequential(torch.nn.Linear(16, 6), torch.nn.Linear(6, 4)).eval()
     inputs = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
     torch.onnx.export(plain, (inputs,), tmp_path / "plain.onnx", dynamo=True, external_data=False, verbose=False)
-    exporting.quantize(tmp_path / "plain.onnx", tmp_path / "int8.onnx")
+    export.quantize(tmp_path / "plain.onnx", tmp_path / "int8.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
     expected = plain(inputs).detach().numpy()
@@ -294,12 +294,12 @@ def test_compiled_file_answers_the_same_in_a_process_without_this_package(folder
     file = export_model(folder, tmp_path / "out", "aoti")
     said = json.loads((tmp_path / "out" / "attrib.json").read_text())
     model = AttribForSequenceClassification.from_pretrained(folder).eval()
-    inputs = export_check.random_inputs(model, said["inputs"], 4, 17, seed=99)
+    inputs = check.random_inputs(model, said["inputs"], 4, 17, seed=99)
     torch.save([inputs[n] for n in said["inputs"]], tmp_path / "inputs")
     command = [sys.executable, "-c", _FRESH_PROCESS, file, tmp_path / "inputs", tmp_path / "found"]
     subprocess.run(command, check=True, cwd=tmp_path)
     method, *found = torch.load(tmp_path / "found", weights_only=True)
-    for f, e in zip(found, export_check.expected_answer(model, inputs), strict=True):
+    for f, e in zip(found, check.expected_answer(model, inputs), strict=True):
         torch.testing.assert_close(f, e, rtol=1e-5, atol=1e-6)
     assert json.loads(method) == "damped_lrp"
 
@@ -346,7 +346,7 @@ def test_measured_loss_by_hand():
         logits, scores = answers[inputs["text"]]
         return (logits, 2 * scores, None) if inputs["text"] == "a" else (-logits, -scores, None)
 
-    loss = export_check.measure_loss(run, model, lambda text, **_: {"text": text}, ["text"], ["a", "b"], limit=64)
+    loss = check.measure_loss(run, model, lambda text, **_: {"text": text}, ["text"], ["a", "b"], limit=64)
     assert loss.labels_kept == 0.5
     assert loss.correlation == pytest.approx(0.0, abs=1e-12)
     assert loss.lowest_correlation == pytest.approx(-1.0)

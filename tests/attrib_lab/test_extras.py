@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attrib_lab.extras import EXTRAS, missing_extra, package_name
+from attrib_lab.terminal.extras import EXTRAS, missing_extra, package_name
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,10 +6,10 @@ import pytest
 from toy_data import write_backbone, write_recipe
 from transformers import AutoTokenizer, DataCollatorWithPadding
 
-from attrib_lab import training
-from attrib_lab.few_shapes_collator import FewShapesCollator
-from attrib_lab.recipes import load_recipe
-from attrib_lab.row_trainer import ROW
+from attrib_lab.recipes.loading import load_recipe
+from attrib_lab.training import classifier
+from attrib_lab.training.few_shapes_collator import FewShapesCollator
+from attrib_lab.training.row_trainer import ROW
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_run_learns_the_same_from_few_shapes(tmp_path, backbone, monkeypatch, 
     options = [*options, "--backbone", WITHOUT_DROPOUT % backbone, "--classifier_dropout", "0.0"]
     options += ["--train_rows", "150", "--per_device_train_batch_size", "16", "--per_device_eval_batch_size", "32"]
     options += ["--logging_steps", "1", "--num_train_epochs", "1"]
-    plain = history(training.train(load_recipe(str(recipe), [*options, "--output_dir", str(tmp_path / "plain")])))
+    plain = history(classifier.train(load_recipe(str(recipe), [*options, "--output_dir", str(tmp_path / "plain")])))
     shapes = set()
 
     class Watched(FewShapesCollator):
@@ -56,9 +56,9 @@ def test_a_run_learns_the_same_from_few_shapes(tmp_path, backbone, monkeypatch, 
             shapes.add(tuple(batch["input_ids"].shape))
             return batch
 
-    monkeypatch.setattr(training, "is_xla", lambda device: True)
-    monkeypatch.setattr(training, "FewShapesCollator", Watched)
-    few = history(training.train(load_recipe(str(recipe), [*options, "--output_dir", str(tmp_path / "few")])))
+    monkeypatch.setattr(classifier, "is_xla", lambda device: True)
+    monkeypatch.setattr(classifier, "FewShapesCollator", Watched)
+    few = history(classifier.train(load_recipe(str(recipe), [*options, "--output_dir", str(tmp_path / "few")])))
     assert shapes == {(16, 16), (32, 16)}
     assert few == pytest.approx(plain, abs=1e-4)
 

@@ -14,10 +14,10 @@ from kills import run_killed
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from attrib_lab import folders
-from attrib_lab.errors import UserError
-from attrib_lab.files import MANIFEST, foreign_entries, write_whole, writing
-from attrib_lab.folders import discard, locked, replacing
+from attrib_lab.storage import folders
+from attrib_lab.storage.files import MANIFEST, foreign_entries, write_whole, writing
+from attrib_lab.storage.folders import discard, locked, replacing
+from attrib_lab.terminal.errors import UserError
 
 
 KIND = "a trained model"

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from toy_data import FILLER, WORDS, write_backbone
 from transformers import AutoTokenizer
 
-from attrib_lab.distillation import grade_faithfulness, teacher_targets
 from attrib_lab.evaluation.faithfulness import TOP
 from attrib_lab.evaluation.texts import encode_rows
-from attrib_lab.head_training import (
+from attrib_lab.explainer.distillation import grade_faithfulness, teacher_targets
+from attrib_lab.explainer.fitting import (
     HeadExamples,
     balanced_cross_entropy,
     collate,

@@ -11,7 +11,7 @@ import pytest
 from toy_data import write_backbone
 from transformers import AutoModel
 
-from attrib_lab.library_messages import asks_for_attention
+from attrib_lab.terminal.library_messages import asks_for_attention
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from scipy.stats import kstest
 from toy_data import WORDS, write_backbone
 from transformers import AutoTokenizer, BertConfig, DataCollatorWithPadding, TrainingArguments
 
-from attrib_lab.errors import UserError
-from attrib_lab.masked_training import MaskedTrainer, MaskingCollator
+from attrib_lab.terminal.errors import UserError
+from attrib_lab.training.masking import MaskedTrainer, MaskingCollator
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
 
 

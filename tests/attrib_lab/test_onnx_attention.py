@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attrib_lab.onnx_attention import OnnxruntimeAttention
+from attrib_lab.exporting.onnx_attention import OnnxruntimeAttention
 
 
 def multi_head_attention(name, inputs, attributes, **_):

@@ -11,9 +11,8 @@ import pytest
 import yaml
 from kills import run_killed
 
-from attrib_lab.checkpoints import mark_checkpoint
-from attrib_lab.errors import UserError
-from attrib_lab.output_folder import (
+from attrib_lab.models.checkpoints import mark_checkpoint
+from attrib_lab.models.output_folder import (
     RECIPE_FILE,
     claim_folder,
     claimed_folder,
@@ -21,7 +20,8 @@ from attrib_lab.output_folder import (
     note_running,
     write_recipe,
 )
-from attrib_lab.recipes import DataSection, ExplainerSection, ModelSection, Recipe
+from attrib_lab.recipes.loading import DataSection, ExplainerSection, ModelSection, Recipe
+from attrib_lab.terminal.errors import UserError
 
 
 @pytest.fixture(autouse=True)

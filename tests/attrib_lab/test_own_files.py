@@ -7,11 +7,11 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from pyarrow import parquet
 
-from attrib_lab.errors import UserError
-from attrib_lab.exporting import load_texts
-from attrib_lab.labels import encode_labels
-from attrib_lab.recipes import DataSection
-from attrib_lab.sources import load_splits
+from attrib_lab.data.labels import encode_labels
+from attrib_lab.data.sources import load_splits
+from attrib_lab.exporting.export import load_texts
+from attrib_lab.recipes.loading import DataSection
+from attrib_lab.terminal.errors import UserError
 
 
 WORDS = ["None", "NA", "null", "nan", "N/A", "NaN", "#N/A", "true", "1e5", "007"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from attrib_lab import progress
-from attrib_lab.progress import Progress, say, track
-from attrib_lab.training_progress import TrainingProgress
+from attrib_lab.terminal import progress
+from attrib_lab.terminal.progress import Progress, say, track
+from attrib_lab.training.training_progress import TrainingProgress
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +110,7 @@ def test_short_work_leaves_a_log_file_alone(capsys):
 
 
 def test_of_several_processes_one_speaks():
-    code = "from attrib_lab.progress import silence_other_processes as s; s(); print('hello')"
+    code = "from attrib_lab.terminal.progress import silence_other_processes as s; s(); print('hello')"
     for rank, expected in ((None, "hello\n"), ("0", "hello\n"), ("1", "")):
         environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({} if rank is None else {"RANK": rank})
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

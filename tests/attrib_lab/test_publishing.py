@@ -27,14 +27,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
 import modeling_attrib
-from attrib_lab import publishing
-from attrib_lab.bundle_check import align_weights
-from attrib_lab.bundle_proof import Proof, prove_bundle
-from attrib_lab.bundles import assemble_bundle, load_trained_model
-from attrib_lab.errors import UserError
-from attrib_lab.files import MANIFEST, write_manifest
-from attrib_lab.model_card import model_card, read_data_source
-from attrib_lab.publishing import publish
+from attrib_lab.publishing import upload
+from attrib_lab.publishing.bundle import assemble_bundle, load_trained_model
+from attrib_lab.publishing.fresh_process import align_weights
+from attrib_lab.publishing.model_card import model_card, read_data_source
+from attrib_lab.publishing.proof import Proof, prove_bundle
+from attrib_lab.publishing.upload import publish
+from attrib_lab.storage.files import MANIFEST, write_manifest
+from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 
 
@@ -127,7 +127,7 @@ def copy(published, tmp_path) -> Path:
 @pytest.fixture
 def assembled_only(monkeypatch) -> None:
     """Skip the proof where something else is tested."""
-    monkeypatch.setattr(publishing, "prove_bundle", lambda *_: Proof(("nobody",), 0, 0))
+    monkeypatch.setattr(upload, "prove_bundle", lambda *_: Proof(("nobody",), 0, 0))
 
 
 def contents_of(bundle: Path) -> dict[str, bytes]:
@@ -472,7 +472,7 @@ def test_failed_proof_reaches_no_hub_and_touches_no_output(model_dir, published,
     def fail(*_) -> Proof:
         raise UserError("the proof failed")
 
-    monkeypatch.setattr(publishing, "prove_bundle", fail)
+    monkeypatch.setattr(upload, "prove_bundle", fail)
     hub = Hub()
     before = {file.name: file.read_bytes() for file in published.folder.iterdir()}
     with pytest.raises(UserError, match="the proof failed"):

@@ -5,10 +5,9 @@ import pytest
 from toy_data import write_backbone
 from transformers import AutoTokenizer
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation.texts import encode_rows
-from attrib_lab.head_training import collate
-from attrib_lab.rationales import (
+from attrib_lab.explainer.fitting import collate
+from attrib_lab.explainer.rationales import (
     _flatten,
     _mean_f1,
     choose_threshold,
@@ -19,6 +18,7 @@ from attrib_lab.rationales import (
     rationale_targets,
     standardise,
 )
+from attrib_lab.terminal.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from attrib_lab.errors import UserError
-from attrib_lab.recipe_keys import is_secret
-from attrib_lab.recipes import DATA_SUFFIXES, RECIPE_FOLDER, load_recipe, parse_overrides
-from attrib_lab.tables import READERS
+from attrib_lab.data.tables import READERS
+from attrib_lab.recipes.keys import is_secret
+from attrib_lab.recipes.loading import DATA_SUFFIXES, RECIPE_FOLDER, load_recipe, parse_overrides
+from attrib_lab.terminal.errors import UserError
 
 
 MINIMAL = "data: {train: 'newswire:100'}\ntraining: {num_train_epochs: 1}\n"

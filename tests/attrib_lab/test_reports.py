@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from attrib_lab import reports
-from attrib_lab.recipes import DataSection
-from attrib_lab.reports import choose_examples, draw_curve, write_page
+from attrib_lab.recipes.loading import DataSection
+from attrib_lab.training import report
+from attrib_lab.training.report import choose_examples, draw_curve, write_page
 
 
 def test_up_to_a_third_of_the_examples_are_mistakes():
@@ -34,11 +34,11 @@ def test_few_mistakes_leave_room_for_right_ones():
 def drawn(history, path, monkeypatch):
     """The points of the two panels, and how far their second axis reaches."""
     figures = []
-    monkeypatch.setattr(reports.plt, "close", figures.append)
+    monkeypatch.setattr(report.plt, "close", figures.append)
     draw_curve(history, path)
     panels = figures[0].axes
     monkeypatch.undo()
-    reports.plt.close(figures[0])
+    report.plt.close(figures[0])
     return [list(zip(*panel.lines[0].get_data())) for panel in panels], panels[1].get_ylim()
 
 

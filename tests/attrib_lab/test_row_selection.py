@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 from datasets import Dataset
 
-from attrib_lab.errors import UserError
-from attrib_lab.recipes import DataSection
-from attrib_lab.row_selection import hold_out
-from attrib_lab.sources import load_splits
+from attrib_lab.data.row_selection import hold_out
+from attrib_lab.data.sources import load_splits
+from attrib_lab.recipes.loading import DataSection
+from attrib_lab.terminal.errors import UserError
 
 
 def rows_of(*counts):

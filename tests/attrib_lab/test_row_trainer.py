@@ -7,7 +7,7 @@ from datasets import Dataset
 from toy_data import FILLER, write_backbone
 from transformers import AutoTokenizer, DataCollatorWithPadding, EvalPrediction, TrainingArguments
 
-from attrib_lab.row_trainer import LABEL_NAMES, ROW, RowTrainer, paired_labels
+from attrib_lab.training.row_trainer import LABEL_NAMES, ROW, RowTrainer, paired_labels
 from modeling_attrib import AttribForSequenceClassification
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from datasets import Dataset
 
-from attrib_lab.errors import UserError
-from attrib_lab.recipes import DataSection
-from attrib_lab.sources import load_splits
+from attrib_lab.data.sources import load_splits
+from attrib_lab.recipes.loading import DataSection
+from attrib_lab.terminal.errors import UserError
 
 
 ROWS = [

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from attrib_lab import tracebacks
-from attrib_lab.errors import UserError
+from attrib_lab.data.sources import load_rows
 from attrib_lab.evaluation.explainers import select_explainers
-from attrib_lab.sources import load_rows
-from attrib_lab.tracebacks import user_frames
+from attrib_lab.terminal import tracebacks
+from attrib_lab.terminal.errors import UserError
+from attrib_lab.terminal.tracebacks import user_frames
 
 
 HIS = """

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from toy_data import WORDS, write_backbone, write_csv, write_recipe
 from transformers import AutoTokenizer
 
-from attrib_lab import devices
-from attrib_lab.errors import UserError
-from attrib_lab.files import is_complete
-from attrib_lab.recipes import load_recipe
-from attrib_lab.training import train
+from attrib_lab.recipes.loading import load_recipe
+from attrib_lab.storage.files import is_complete
+from attrib_lab.terminal.errors import UserError
+from attrib_lab.training import devices
+from attrib_lab.training.classifier import train
 from modeling_attrib import AttribForSequenceClassification
 
 
@@ -220,7 +220,7 @@ def mislabel(file: Path, count: int) -> list[str]:
 
 
 def test_processes_that_would_train_alone_are_refused(tmp_path, backbone, monkeypatch):
-    monkeypatch.setattr("attrib_lab.training.started_processes", lambda environment: 2)
+    monkeypatch.setattr("attrib_lab.training.classifier.started_processes", lambda environment: 2)
     with pytest.raises(UserError, match="on cpu the 2 processes would each train alone"):
         train(load_recipe(str(write_recipe(tmp_path, backbone))))
 

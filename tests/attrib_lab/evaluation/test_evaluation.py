@@ -15,13 +15,13 @@ from toy_data import write_csv
 from transformers import AutoTokenizer
 
 from attrib_lab.commands import build_parser, main
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation import evaluation, evaluation_report
 from attrib_lab.evaluation.classifiers import load_classifier
 from attrib_lab.evaluation.evaluation import EvaluationOptions, batches_of, evaluate_model, select_metrics
 from attrib_lab.evaluation.samples import Columns, load_sample
 from attrib_lab.evaluation.texts import EncodedText
-from attrib_lab.folders import locked
+from attrib_lab.storage.folders import locked
+from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribForSequenceClassification
 
 

@@ -3,8 +3,8 @@
 import pytest
 from linear_model import IDS, word_tokenizer
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation.texts import encode_rows, encode_text, mean_rationale_share, text_from_ids
+from attrib_lab.terminal.errors import UserError
 
 
 TOKENIZER = word_tokenizer()
