@@ -14,7 +14,7 @@ import pytest
 from attrib_lab.terminal.extras import EXTRAS, missing_extra, package_name
 
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # What torch and transformers, which are always installed, need themselves.
 BASE = {"torch", "transformers", "huggingface_hub", "numpy", "safetensors", "tqdm", "yaml"}
 MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}  # where a package's name is not its module's

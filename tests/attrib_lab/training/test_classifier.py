@@ -25,7 +25,7 @@ from attrib_lab.training.classifier import train
 from modeling_attrib import AttribForSequenceClassification
 
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
 
 HANGS = 1200  # seconds after which a run is taken to hang; on an idle machine none takes twenty

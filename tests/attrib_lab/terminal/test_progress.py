@@ -14,7 +14,7 @@ from attrib_lab.terminal.progress import Progress, say, track
 from attrib_lab.training.training_progress import TrainingProgress
 
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def screen(code: str) -> list[str]:

@@ -14,7 +14,7 @@ from transformers import AutoModel
 from attrib_lab.terminal.library_messages import asks_for_attention
 
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from modeling_attrib import AttribForSequenceClassification, AttribTextClassific
 
 
 pytestmark = needs_device
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
 # The kernels of a GPU add in no fixed order: weights after 160 steps of training are alike, not the same.
 ALIKE = {"rtol": 0, "atol": 0.05} if ON_GPU else {"rtol": 0, "atol": 0}
