@@ -151,6 +151,26 @@ def text_from_ids(
     )
 
 
+def batches_of(texts: Sequence[EncodedText], batch_size: int, tokens: int) -> list[list[int]]:
+    """Places of texts that are read together, the longest first, so that what does not fit shows at once.
+
+    They depend on the texts alone. A batch is read as a whole or not at all, so that numbers do not depend on where a
+    run was interrupted.
+
+    Args:
+        batch_size: most texts in a batch.
+        tokens: most tokens in a batch, padding included; a longer text is a batch of its own.
+    """
+    order = sorted(range(len(texts)), key=lambda place: (-len(texts[place].ids), place))
+    batches: list[list[int]] = []
+    for place in order:
+        full = not batches or len(batches[-1]) == batch_size
+        if full or (len(batches[-1]) + 1) * len(texts[batches[-1][0]].ids) > tokens:
+            batches.append([])
+        batches[-1].append(place)
+    return batches
+
+
 def mean_rationale_share(texts: Iterable[EncodedText]) -> float | None:
     """Mean share of tokens that people marked, over the texts in which they marked any; None if there are none."""
     shares = []

@@ -13,8 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.expnet import ExpNet, read_features
 
-from ..evaluation.evaluation import batches_of
-from ..evaluation.texts import EncodedText
+from ..evaluation.texts import EncodedText, batches_of
 from ..terminal.progress import say, track
 
 
