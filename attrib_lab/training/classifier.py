@@ -31,7 +31,6 @@ from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.xla_devices import is_xla
 
 from ..data.sources import Splits, load_splits
-from ..evaluation.plausibility import compare_methods, has_evidence
 from ..models import attention_only  # noqa: F401  (its registration is what makes such a backbone known)
 from ..models.backbones import resolve_backbone
 from ..models.checkpoints import CheckpointMarker
@@ -54,6 +53,7 @@ from ..terminal.progress import is_first_process
 from .devices import Device, find_device, fit_to_device, started_processes
 from .few_shapes_collator import FewShapesCollator
 from .masking import MaskedTrainer, MaskingCollator
+from .planted_words import compare_methods, has_evidence
 from .report import choose_examples, draw_curve, write_page
 from .row_trainer import LABEL_NAMES, ROW, RowTrainer, paired_labels
 from .training_progress import describe_data, mean_training_loss, show_progress
