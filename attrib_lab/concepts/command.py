@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..publishing.bundle import load_trained_model
+from ..models.model_folder import load_trained_model
 from ..storage.folders import locked, replacing
 from ..terminal.errors import UserError
 from .activations import LayerReader

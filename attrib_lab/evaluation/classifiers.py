@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from modeling_attrib import AttribConfig
 from modeling_attrib.pipeline_attrib import token_limit
 
-from ..publishing.bundle import load_trained_model
+from ..models.model_folder import load_trained_model
 from ..terminal.errors import UserError, first_line
 from .probing import check_choice
 from .texts import EncodedText

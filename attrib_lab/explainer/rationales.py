@@ -17,7 +17,7 @@ from ..evaluation.plausibility import token_f1
 from ..evaluation.probing import Measured, Probe
 from ..evaluation.removal import Removal
 from ..evaluation.texts import EncodedText, encode_rows, mean_rationale_share
-from ..publishing.bundle import load_trained_model
+from ..models.model_folder import load_trained_model
 from ..recipes.loading import TaskSection
 from ..terminal.errors import UserError
 from .fitting import Inputs, read_in_batches

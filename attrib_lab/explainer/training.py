@@ -1,6 +1,5 @@
 """From a recipe with an `explainer` to a model folder whose classifier has a trained ExpNet head."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +16,15 @@ from modeling_attrib.pipeline_attrib import token_limit
 
 from ..data.sources import complete_rows, load_rows
 from ..evaluation.texts import EncodedText, encode_rows
-from ..models.output_folder import (
+from ..models.model_folder import (
     EXPLAINER_RECIPE_FILE,
-    METRICS_FILE,
-    RECIPE_FILE,
-    claimed_folder,
-    finished_model,
+    TrainedModel,
+    load_trained_model,
+    save_model,
+    write_metrics,
     write_recipe,
 )
-from ..publishing.bundle import TrainedModel, load_trained_model
+from ..models.output_folder import claimed_folder, finished_model
 from ..recipes.loading import Recipe
 from ..terminal.errors import UserError, nearest
 from ..training.devices import started_processes
@@ -75,11 +74,8 @@ def train_explainer(recipe: Recipe, overwrite: bool = False) -> Path:
         trained = load_trained_model(Path(recipe.model.backbone))
         figures = _train_head(recipe, trained)
         with finished_model(recipe) as new:
-            trained.model.save_pretrained(new)
-            trained.tokenizer.save_pretrained(new)
-            metrics = json.dumps(trained.metrics | {"expnet": figures}, indent=2) + "\n"
-            (new / METRICS_FILE).write_text(metrics, encoding="utf-8")
-            write_recipe(new / RECIPE_FILE, trained.recipe)
+            save_model(new, trained.model, trained.tokenizer, trained.recipe)
+            write_metrics(new, trained.metrics | {"expnet": figures})
             write_recipe(new / EXPLAINER_RECIPE_FILE, recipe.as_dict())
     print(f"model: {folder}")
     return folder

@@ -21,7 +21,7 @@ from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
 from ..data.sources import complete_rows, join_words, load_rows
-from ..publishing.bundle import TrainedModel, load_trained_model
+from ..models.model_folder import TrainedModel, load_trained_model
 from ..storage.files import refusal
 from ..storage.folders import locked, replacing
 from ..terminal.errors import UserError, first_line, nearest

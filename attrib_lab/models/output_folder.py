@@ -9,18 +9,20 @@ import yaml
 
 from ..recipes.declarations import package_folder
 from ..recipes.loading import Recipe
-from ..storage.files import MODEL, write_whole, writing
+from ..storage.files import MODEL, writing
 from ..storage.folders import discard, locked, replacing
 from ..terminal.errors import UserError
 from .checkpoints import list_checkpoints, newest_complete
+from .model_folder import (
+    CHECKPOINTS,
+    CURVE_FILE,
+    EXPLAINER_RECIPE_FILE,
+    METRICS_FILE,
+    PAGE_FILE,
+    RECIPE_FILE,
+    write_recipe,
+)
 
-
-CHECKPOINTS = "checkpoints"
-RECIPE_FILE = "recipe.yaml"  # of a finished classifier; beside the checkpoints, of the run that writes them
-EXPLAINER_RECIPE_FILE = "expnet.yaml"  # of the head of a finished classifier
-METRICS_FILE = "metrics.json"
-CURVE_FILE = "curve.png"
-PAGE_FILE = "explanations.html"
 
 # What goes with an earlier model, whoever's: an earlier version did not note what it wrote.
 _OF_THE_MODEL = (CHECKPOINTS, RECIPE_FILE, EXPLAINER_RECIPE_FILE, METRICS_FILE, CURVE_FILE, PAGE_FILE)
@@ -96,11 +98,6 @@ def note_running(recipe: Recipe, afresh: bool) -> None:
     with writing(checkpoints.parent):
         checkpoints.mkdir(parents=True, exist_ok=True)
         write_recipe(checkpoints / RECIPE_FILE, recipe.as_dict())
-
-
-def write_recipe(file: Path, recipe: dict[str, Any]) -> None:
-    """Write a recipe, in the layout of its YAML file."""
-    write_whole(file, yaml.safe_dump(recipe, sort_keys=False))
 
 
 def _taken_names(folder: Path) -> list[str]:

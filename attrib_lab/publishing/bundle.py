@@ -4,19 +4,13 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
 import modeling_attrib
-from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
-from modeling_attrib.attribution_methods import get_attribution_method
+from modeling_attrib import AttribTextClassificationPipeline
 
-from ..models import attention_only  # noqa: F401  (its registration is what makes a folder of such a model loadable)
+from ..models.model_folder import TrainedModel
 from ..terminal.errors import UserError, first_line
 from .explanation_picture import UndrawableTextError, draw_explanation
 from .model_card import EXAMPLE, PICTURE, model_card
@@ -42,55 +36,6 @@ _BUNDLE_FILE = re.compile(
     r"config\.json|README\.md|explanation\.png|\w+\.py|model[\w-]*\.safetensors(\.index\.json)?|tokenizer(_config)?\.json"
     r"|(special_tokens_map|added_tokens|vocab)\.json|(vocab|merges)\.txt|[\w.]+\.model|chat_template\.jinja"
 )
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model folder, read: the model and its tokenizer, and what training wrote down about them."""
-
-    model: AttribForSequenceClassification
-    tokenizer: PreTrainedTokenizerBase
-    metrics: dict[str, Any]
-    recipe: dict[str, Any]
-
-
-def load_trained_model(folder: Path) -> TrainedModel:
-    """Read what `train.py` (or `save_pretrained`) left in `folder`, with this package's code, on the CPU.
-
-    Raises:
-        UserError: for a folder without a complete attribution-returning classifier and its tokenizer.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder.")
-    content = _read_mapping(folder / "config.json", json.loads)
-    if content is None:
-        unfinished = " (its training has not finished)" if (folder / "checkpoints").is_dir() else ""
-        raise UserError(f"{folder} holds no trained model: there is no config.json{unfinished}.")
-    if content.get("model_type") != AttribConfig.model_type:
-        raise UserError(
-            f"{folder} holds no attribution-returning model: its model_type is "
-            f"{content.get('model_type')!r}, not {AttribConfig.model_type!r}."
-        )
-    try:
-        model, loading = AttribForSequenceClassification.from_pretrained(folder, output_loading_info=True)
-        get_attribution_method(model.config.attribution_method)
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder}: the model cannot be loaded: {first_line(error)}") from None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: the tokenizer cannot be loaded: {first_line(error)}") from None
-    for fault in ("missing_keys", "unexpected_keys"):
-        if loading[fault]:
-            raise UserError(
-                f"{folder}: the weights do not fit the model: {fault.replace('_', ' ')} ({min(loading[fault])} ...)."
-            )
-    return TrainedModel(
-        model=model.eval(),
-        tokenizer=tokenizer,
-        metrics=_read_mapping(folder / "metrics.json", json.loads) or {},
-        recipe=_read_mapping(folder / "recipe.yaml", yaml.safe_load) or {},
-    )
 
 
 def assemble_bundle(
@@ -195,16 +140,3 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         for name, item in value.items():
             if name not in _LABEL_MAPS:
                 yield from _strings(item, f"{key}.{name}" if key else name)
-
-
-def _read_mapping(file: Path, parse: Any) -> dict[str, Any] | None:
-    """The mapping in a JSON or YAML file, or None if there is no such file."""
-    try:
-        content = parse(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file} cannot be read: {first_line(error)}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file} cannot be read: it is no mapping.")
-    return content

@@ -10,10 +10,11 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+from ..models.model_folder import load_trained_model
 from ..storage.files import foreign_entries, writing
 from ..storage.folders import locked, replacing
 from ..terminal.errors import UserError, first_line
-from .bundle import assemble_bundle, load_trained_model
+from .bundle import assemble_bundle
 from .model_card import EXAMPLE, PICTURE
 from .proof import prove_bundle
 

@@ -1,7 +1,6 @@
 """From a recipe to a trained model folder, with the HF Trainer."""
 
 import contextlib
-import json
 import os
 import platform
 import time
@@ -34,17 +33,8 @@ from ..data.sources import Splits, load_splits
 from ..models import attention_only  # noqa: F401  (its registration is what makes such a backbone known)
 from ..models.backbones import resolve_backbone
 from ..models.checkpoints import CheckpointMarker
-from ..models.output_folder import (
-    CHECKPOINTS,
-    CURVE_FILE,
-    METRICS_FILE,
-    PAGE_FILE,
-    RECIPE_FILE,
-    claimed_folder,
-    finished_model,
-    note_running,
-    write_recipe,
-)
+from ..models.model_folder import CHECKPOINTS, CURVE_FILE, PAGE_FILE, save_model, write_metrics
+from ..models.output_folder import claimed_folder, finished_model, note_running
 from ..recipes.keys import TRAINING_DEFAULTS
 from ..recipes.loading import Recipe
 from ..storage.files import writing
@@ -132,9 +122,7 @@ def _train(recipe: Recipe, checkpoint: str | None, processes: int) -> None:
         if is_xla(trained.device):
             trained.cpu()  # an XLA device's memory cannot be written to a file
         with finished_model(recipe) as new:
-            trained.save_pretrained(new)
-            tokenizer.save_pretrained(new)
-            write_recipe(new / RECIPE_FILE, recipe.as_dict())
+            save_model(new, trained, tokenizer, recipe.as_dict())
             paged = _report(trainer, recipe, new, metrics, shown, logits.argmax(axis=-1), splits.labels)
         _describe_result(Path(recipe.output_dir), metrics, len(shown), paged)
 
@@ -306,7 +294,7 @@ def _report(
     if has_evidence(rows):
         methods = [pipe.model.config.attribution_method, "attention_last", "random"]
         metrics["evidence_average_precision"] = compare_methods(pipe, rows, data.text, data.label, methods)
-    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_metrics(folder, metrics)
     chosen = choose_examples(np.array(rows[data.label]), predictions, data.explained_examples, recipe.seed)
     if chosen:
         title = f"{Path(recipe.output_dir).name}: explained {_graded_split(metrics)} texts"

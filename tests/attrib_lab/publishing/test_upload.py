@@ -27,8 +27,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
 import modeling_attrib
+from attrib_lab.models.model_folder import load_trained_model
 from attrib_lab.publishing import upload
-from attrib_lab.publishing.bundle import assemble_bundle, load_trained_model
+from attrib_lab.publishing.bundle import assemble_bundle
 from attrib_lab.publishing.fresh_process import align_weights
 from attrib_lab.publishing.model_card import model_card, read_data_source
 from attrib_lab.publishing.proof import Proof, prove_bundle
