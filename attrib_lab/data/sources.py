@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset, load_dataset, load_dataset_builder
 from datasets.packaged_modules.csv.csv import CsvConfig
 
-from ..recipes.loading import DataSection
+from ..recipes.recipe import DataSection
 from ..terminal.errors import UserError, first_line
 from . import newswire
 from .labels import Label, class_names, encode_labels, name_labels, read_labels

@@ -18,7 +18,7 @@ from ..evaluation.probing import Measured, Probe
 from ..evaluation.removal import Removal
 from ..evaluation.texts import EncodedText, encode_rows, mean_rationale_share
 from ..models.model_folder import load_trained_model
-from ..recipes.loading import TaskSection
+from ..recipes.recipe import TaskSection
 from ..terminal.errors import UserError
 from .fitting import Inputs, read_in_batches
 

@@ -25,7 +25,7 @@ from ..models.model_folder import (
     write_recipe,
 )
 from ..models.output_folder import claimed_folder, finished_model
-from ..recipes.loading import Recipe
+from ..recipes.recipe import Recipe
 from ..terminal.errors import UserError, nearest
 from ..training.devices import started_processes
 from .distillation import grade_faithfulness, teacher_targets

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ..recipes.declarations import package_folder
-from ..recipes.loading import Recipe
+from ..recipes.recipe import Recipe
 from ..storage.files import MODEL, writing
 from ..storage.folders import discard, locked, replacing
 from ..terminal.errors import UserError

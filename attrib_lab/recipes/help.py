@@ -8,7 +8,8 @@ from typing import Any
 
 from .declarations import Key
 from .keys import EXPLAINER_KEYS, SECTIONS, TASK_KEYS, TOP_KEYS, TRAINING_DEFAULTS
-from .loading import RECIPE_FOLDER, Recipe, find_recipe, load_recipe
+from .loading import RECIPE_FOLDER, find_recipe, load_recipe
+from .recipe import Recipe
 
 
 USAGE = "python train.py RECIPE [--overwrite] [--key value ...]"

@@ -8,7 +8,7 @@ from typing import Any
 from .declarations import Key, declared_keys, declared_values, decorated_names, package_folder
 
 
-_RECIPES = Path(__file__).with_name("loading.py")
+_SECTIONS = Path(__file__).with_name("recipe.py")
 _HUB_CODE = package_folder("modeling_attrib")
 _CONFIGURATION = _HUB_CODE / "configuration_attrib.py"
 _TRAINING_ARGUMENTS = package_folder("transformers") / "training_args.py"
@@ -67,7 +67,7 @@ def _with_choices(keys: dict[str, Key]) -> dict[str, Key]:
 
 
 def _own_keys(section: str) -> dict[str, Key]:
-    return _with_choices(declared_keys(_RECIPES, section))
+    return _with_choices(declared_keys(_SECTIONS, section))
 
 
 def _without(keys: dict[str, Key], *names: str) -> dict[str, Key]:

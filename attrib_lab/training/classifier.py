@@ -36,7 +36,7 @@ from ..models.checkpoints import CheckpointMarker
 from ..models.model_folder import CHECKPOINTS, CURVE_FILE, PAGE_FILE, save_model, write_metrics
 from ..models.output_folder import claimed_folder, finished_model, note_running
 from ..recipes.keys import TRAINING_DEFAULTS
-from ..recipes.loading import Recipe
+from ..recipes.recipe import Recipe
 from ..storage.files import writing
 from ..terminal.errors import UserError, first_line, nearest
 from ..terminal.progress import is_first_process

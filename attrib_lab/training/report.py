@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from modeling_attrib import AttribTextClassificationPipeline, render_html, render_page
 
-from ..recipes.loading import DataSection
+from ..recipes.recipe import DataSection
 
 
 matplotlib.use("Agg")

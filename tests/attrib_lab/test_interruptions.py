@@ -22,7 +22,8 @@ from attrib_lab.models.checkpoints import CheckpointMarker, mark_checkpoint
 from attrib_lab.publishing import upload
 from attrib_lab.publishing.proof import Proof
 from attrib_lab.publishing.upload import publish
-from attrib_lab.recipes.loading import Recipe, load_recipe
+from attrib_lab.recipes.loading import load_recipe
+from attrib_lab.recipes.recipe import Recipe
 from attrib_lab.storage.files import is_complete
 from attrib_lab.terminal.errors import UserError
 from attrib_lab.training import classifier

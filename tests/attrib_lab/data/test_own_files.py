@@ -10,7 +10,7 @@ from pyarrow import parquet
 from attrib_lab.data.labels import encode_labels
 from attrib_lab.data.sources import load_splits
 from attrib_lab.exporting.export import load_texts
-from attrib_lab.recipes.loading import DataSection
+from attrib_lab.recipes.recipe import DataSection
 from attrib_lab.terminal.errors import UserError
 
 

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from attrib_lab.data.sources import load_splits
-from attrib_lab.recipes.loading import DataSection
+from attrib_lab.recipes.recipe import DataSection
 from attrib_lab.terminal.errors import UserError
 
 

@@ -14,7 +14,7 @@ from kills import run_killed
 from attrib_lab.models.checkpoints import mark_checkpoint
 from attrib_lab.models.model_folder import RECIPE_FILE, write_recipe
 from attrib_lab.models.output_folder import claim_folder, claimed_folder, finished_model, note_running
-from attrib_lab.recipes.loading import DataSection, ExplainerSection, ModelSection, Recipe
+from attrib_lab.recipes.recipe import DataSection, ExplainerSection, ModelSection, Recipe
 from attrib_lab.terminal.errors import UserError
 
 

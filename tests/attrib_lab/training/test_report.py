@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from attrib_lab.recipes.loading import DataSection
+from attrib_lab.recipes.recipe import DataSection
 from attrib_lab.training import report
 from attrib_lab.training.report import choose_examples, draw_curve, write_page
 
