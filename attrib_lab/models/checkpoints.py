@@ -9,8 +9,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..storage.files import is_complete, write_manifest
 from ..storage.folders import discard
+from ..storage.manifests import is_complete, write_manifest
 
 
 _KIND = "a checkpoint"

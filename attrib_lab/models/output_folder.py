@@ -9,8 +9,9 @@ import yaml
 
 from ..recipes.declarations import package_folder
 from ..recipes.recipe import Recipe
-from ..storage.files import MODEL, writing
+from ..storage.files import writing
 from ..storage.folders import discard, locked, replacing
+from ..storage.manifests import MODEL
 from ..terminal.errors import UserError
 from .checkpoints import list_checkpoints, newest_complete
 from .model_folder import (

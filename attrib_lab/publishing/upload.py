@@ -11,8 +11,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from ..models.model_folder import load_trained_model
-from ..storage.files import foreign_entries, writing
+from ..storage.files import writing
 from ..storage.folders import locked, replacing
+from ..storage.manifests import foreign_entries
 from ..terminal.errors import UserError, first_line
 from .bundle import assemble_bundle
 from .model_card import EXAMPLE, PICTURE

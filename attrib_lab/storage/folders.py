@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..terminal.errors import UserError
-from .files import flush, flush_tree, foreign_entries, kind_of, write_manifest, writing
+from .files import flush, flush_tree, writing
+from .manifests import foreign_entries, kind_of, write_manifest
 
 
 try:

@@ -24,7 +24,7 @@ from attrib_lab.publishing.proof import Proof
 from attrib_lab.publishing.upload import publish
 from attrib_lab.recipes.loading import load_recipe
 from attrib_lab.recipes.recipe import Recipe
-from attrib_lab.storage.files import is_complete
+from attrib_lab.storage.manifests import is_complete
 from attrib_lab.terminal.errors import UserError
 from attrib_lab.training import classifier
 from attrib_lab.training.classifier import train

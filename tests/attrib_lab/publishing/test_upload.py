@@ -34,7 +34,7 @@ from attrib_lab.publishing.fresh_process import align_weights
 from attrib_lab.publishing.model_card import model_card, read_data_source
 from attrib_lab.publishing.proof import Proof, prove_bundle
 from attrib_lab.publishing.upload import publish
-from attrib_lab.storage.files import MANIFEST, write_manifest
+from attrib_lab.storage.manifests import MANIFEST, write_manifest
 from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
 

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from attrib_lab.storage import folders
-from attrib_lab.storage.files import MANIFEST, foreign_entries, write_whole, writing
+from attrib_lab.storage.files import write_whole, writing
 from attrib_lab.storage.folders import discard, locked, replacing
+from attrib_lab.storage.manifests import MANIFEST, foreign_entries
 from attrib_lab.terminal.errors import UserError
 
 

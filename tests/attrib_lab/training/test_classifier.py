@@ -18,7 +18,7 @@ from toy_data import WORDS, write_backbone, write_csv, write_recipe
 from transformers import AutoTokenizer
 
 from attrib_lab.recipes.loading import load_recipe
-from attrib_lab.storage.files import is_complete
+from attrib_lab.storage.manifests import is_complete
 from attrib_lab.terminal.errors import UserError
 from attrib_lab.training import devices
 from attrib_lab.training.classifier import train

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from toy_data import write_backbone, write_recipe
 from transformers import AutoTokenizer
 
-from attrib_lab.storage.files import is_complete
+from attrib_lab.storage.manifests import is_complete
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
 
 
