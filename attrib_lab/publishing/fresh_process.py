@@ -1,6 +1,6 @@
 """What a bundle answers, asked in a fresh process: python fresh_process.py BUNDLE ANSWERS_FILE THREADS.
 
-`bundle_proof` copies this file alone into an empty folder and runs it there, as somebody would who has the
+`proof.py` copies this file alone into an empty folder and runs it there, as somebody would who has the
 bundle and not this package. So it imports nothing of the package, and makes sure that nothing else can.
 """
 

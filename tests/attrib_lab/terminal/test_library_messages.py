@@ -51,7 +51,7 @@ def test_other_warnings_come_through(messages):
 
 def test_the_libraries_own_bars_are_off_but_for_downloads():
     code = """
-from attrib_lab.library_messages import quiet_libraries
+from attrib_lab.terminal.library_messages import quiet_libraries
 quiet_libraries()
 import datasets
 from huggingface_hub.utils import are_progress_bars_disabled

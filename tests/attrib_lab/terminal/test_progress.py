@@ -43,7 +43,7 @@ def _shown(line: str) -> str:
 
 def test_a_terminal_shows_lines_above_a_bar_that_goes():
     code = """
-from attrib_lab.progress import Progress, say
+from attrib_lab.terminal.progress import Progress, say
 with Progress(4, "counting", "things") as bar:
     for number in range(4):
         say(f"line {number}")
@@ -57,7 +57,7 @@ print("done")
 def test_a_terminal_shows_what_is_done_and_left():
     code = """
 import os
-from attrib_lab.progress import Progress
+from attrib_lab.terminal.progress import Progress
 bar = Progress(4, "counting", "things", done=1)
 bar.advance()
 bar.note("loss 0.5")
@@ -75,8 +75,8 @@ os._exit(0)
 )
 def test_an_error_starts_its_own_line(raised, last):
     code = f"""
-from attrib_lab.errors import UserError, run_command
-from attrib_lab.progress import Progress
+from attrib_lab.terminal.errors import UserError, run_command
+from attrib_lab.terminal.progress import Progress
 def main():
     Progress(4, "counting", "things").advance()
     raise {raised}

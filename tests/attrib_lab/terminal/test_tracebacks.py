@@ -16,7 +16,7 @@ from attrib_lab.terminal.tracebacks import user_frames
 
 HIS = """
 import json
-from attrib_lab.sources import load_rows
+from attrib_lab.data.sources import load_rows
 def through(): return load_rows("x.csv", "train", 0)
 def read(): return json.loads("{")
 """
