@@ -59,7 +59,7 @@ test-slow: venv ## run the tests that train for minutes
 
 test-gpu: venv ## run the device tests on a CUDA device, with what only it can do (skipped, by name, where there is none)
 	ATTRIB_TEST_DEVICE=cuda $(TEST_ENV) $(RUN) -m pytest tests/modeling_attrib/test_on_device.py \
-		tests/attrib_lab/test_training_on_device.py $(ARGS)
+		tests/attrib_lab/training/test_training_on_device.py $(ARGS)
 
 browser: venv ## build the page that classifies without a server, examples/browser/dist (MODEL=folder, outputs/demo)
 	cd examples/browser && npm ci && npm run build

@@ -1,7 +1,7 @@
 """Publish a trained model on the Hub, proven first: python push_to_hub.py MODEL_DIR --repo-id user/name."""
 
-from attrib_lab.arguments import CommandParser
-from attrib_lab.errors import run_command
+from attrib_lab.terminal.arguments import CommandParser
+from attrib_lab.terminal.errors import run_command
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
     parser.add_argument("--example", help="a text that the model card explains; all will read it")
     arguments = parser.parse_args()
     # Only now what takes seconds to import: a misspelt argument has been named.
-    from attrib_lab.library_messages import quiet_libraries
-    from attrib_lab.publishing import publish
+    from attrib_lab.publishing.upload import publish
+    from attrib_lab.terminal.library_messages import quiet_libraries
 
     quiet_libraries()
     publish(

@@ -2,10 +2,10 @@
 
 import argparse
 
-from attrib_lab.errors import run_command
-from attrib_lab.progress import silence_other_processes
-from attrib_lab.recipe_help import describe_recipe, describe_recipes
-from attrib_lab.recipes import check_files, load_recipe
+from attrib_lab.recipes.help import describe_recipe, describe_recipes
+from attrib_lab.recipes.loading import check_files, load_recipe
+from attrib_lab.terminal.errors import run_command
+from attrib_lab.terminal.progress import silence_other_processes
 
 
 def main() -> None:
@@ -21,9 +21,9 @@ def main() -> None:
     check_files(recipe)
     silence_other_processes()
     # Only now what takes seconds to import: a misspelt argument has been named.
-    from attrib_lab.explanation_training import train_explainer
-    from attrib_lab.library_messages import quiet_libraries
-    from attrib_lab.training import train
+    from attrib_lab.explainer.training import train_explainer
+    from attrib_lab.terminal.library_messages import quiet_libraries
+    from attrib_lab.training.classifier import train
 
     quiet_libraries()
     (train_explainer if recipe.explainer else train)(recipe, arguments.overwrite)

@@ -4,24 +4,24 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from .arguments import CommandParser
-from .errors import run_command
 from .evaluation.metrics import METRICS, select_metrics
 from .evaluation.options import DEFAULT_METRICS, KINDS, UNITS, Columns, EvaluationOptions
-from .export_formats import FORMATS
+from .exporting.formats import FORMATS
+from .terminal.arguments import CommandParser
+from .terminal.errors import run_command
 
 
 # What a subcommand does takes seconds to import: only after its arguments have been checked.
 
 
 def _quiet_libraries() -> None:
-    from .library_messages import quiet_libraries
+    from .terminal.library_messages import quiet_libraries
 
     quiet_libraries()
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from .exporting import export_model, load_texts
+    from .exporting.export import export_model, load_texts
 
     _quiet_libraries()
     texts = load_texts(arguments.data, arguments.text, arguments.limit) if arguments.data else None

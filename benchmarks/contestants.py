@@ -104,7 +104,7 @@ def _forward_onnx(subject: Subject) -> Explain:
 
 @contestant("forward, ONNX int8", "forward", modules=_ONNX, tolerance=0.5)
 def _forward_int8(subject: Subject) -> Explain:
-    from attrib_lab.exporting import quantize
+    from attrib_lab.exporting.export import quantize
 
     file = subject.folder / "forward_int8.onnx"
     if not file.exists():
@@ -220,7 +220,7 @@ def _ours_onnxruntime_int8(subject: Subject) -> Explain:
 def _exported(subject: Subject, format: str, precision: str) -> Path:
     """The file of `attrib export`, made once. Whether its smaller numbers are good enough is not asked here: the
     classifier's head is not trained."""
-    from attrib_lab.exporting import FORMATS, export_model
+    from attrib_lab.exporting.export import FORMATS, export_model
 
     folder = subject.folder / f"exported_{format}_{precision}"
     if not (folder / FORMATS[format]).exists():
@@ -269,7 +269,7 @@ def _answer_of(model: Any, **question: Any) -> Explain:
 
 
 def _require_bfloat16() -> None:
-    from attrib_lab.devices import computes_in_bfloat16
+    from attrib_lab.training.devices import computes_in_bfloat16
 
     if not computes_in_bfloat16():
         raise UnavailableError("this processor has no bfloat16 arithmetic")

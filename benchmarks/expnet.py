@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 
-from attrib_lab.bundles import load_trained_model
+from attrib_lab.models.model_folder import load_trained_model
 from modeling_attrib import AttribForSequenceClassification
 
 from .measurement import measure_interleaved, time_call

@@ -14,11 +14,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from attrib_lab.errors import UserError, run_command
+from attrib_lab.data.sources import READERS
 from attrib_lab.evaluation.evaluation import COSTS_FILE, STATE, EvaluationOptions
 from attrib_lab.evaluation.evaluation_report import COST_PICTURE, markdown_table, plain_markdown
 from attrib_lab.evaluation.samples import Columns
-from attrib_lab.sources import READERS
+from attrib_lab.terminal.errors import UserError, run_command
 
 
 REPORT = Path(__file__).parent / "faithfulness.md"

@@ -22,8 +22,8 @@ import transformers
 from tqdm import tqdm
 from transformers import AutoConfig
 
-from attrib_lab.backbones import resolve_backbone
-from attrib_lab.errors import UserError, run_command
+from attrib_lab.models.backbones import resolve_backbone
+from attrib_lab.terminal.errors import UserError, run_command
 from modeling_attrib import AttribForSequenceClassification
 
 from .measurement import Seconds, measure_interleaved, time_call

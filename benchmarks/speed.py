@@ -24,7 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attrib_lab.errors import UserError, nearest, run_command
+from attrib_lab.terminal.errors import UserError, nearest, run_command
 
 from .contestants import CONTESTANTS, HERE, UNIT
 from .machine import describe_machine, processor_slug

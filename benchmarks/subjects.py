@@ -108,8 +108,8 @@ def prepare_subject(folder: Path, backbone: str, tokens: int) -> None:
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    from attrib_lab.backbones import resolve_backbone
-    from attrib_lab.errors import UserError
+    from attrib_lab.models.backbones import resolve_backbone
+    from attrib_lab.terminal.errors import UserError
     from modeling_attrib import AttribForSequenceClassification
 
     source = resolve_backbone(backbone)

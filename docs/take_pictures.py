@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from attrib_lab.errors import UserError, run_command
+from attrib_lab.terminal.errors import UserError, run_command
 from modeling_attrib import render_html, render_page
 
 

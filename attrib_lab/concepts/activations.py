@@ -14,7 +14,7 @@ from modeling_attrib.backbone_parts import find_parts
 from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.taps import Taps, check_states
 
-from ..progress import Progress
+from ..terminal.progress import Progress
 
 
 BATCH_SIZE = 32

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError
+from ..terminal.errors import UserError
 from .activations import LayerReader
 from .significance import holm, t_test_random, t_test_value
 from .vectors import TRAINED_SHARE, ConceptVectors, concept_vectors, random_vectors

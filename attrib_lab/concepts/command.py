@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundles import load_trained_model
-from ..errors import UserError
-from ..folders import locked, replacing
+from ..models.model_folder import load_trained_model
+from ..storage.folders import locked, replacing
+from ..terminal.errors import UserError
 from .activations import LayerReader
 from .analysis import analyse_concepts
 from .report import PICTURE_FILE, write_report

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from ..model_card import escape_markdown
+from ..markdown_text import escape_markdown
 from .analysis import SIGNIFICANCE, ClassEffect, ConceptResult
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..errors import UserError
-from ..sources import join_words, load_rows
-from ..tables import file_faults
+from ..data.sources import join_words, load_rows
+from ..data.tables import file_faults
+from ..terminal.errors import UserError
 
 
 def read_sentences(source: str, column: str, seed: int = 0) -> list[str]:

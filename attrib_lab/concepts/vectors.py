@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
-from ..progress import track
+from ..terminal.progress import track
 
 
 TRAINED_SHARE = 0.5

@@ -16,8 +16,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from modeling_attrib import AttribConfig
 from modeling_attrib.pipeline_attrib import token_limit
 
-from ..bundles import load_trained_model
-from ..errors import UserError, first_line
+from ..models.model_folder import load_trained_model
+from ..terminal.errors import UserError, first_line
 from .probing import check_choice
 from .texts import EncodedText
 

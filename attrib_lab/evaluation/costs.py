@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from ..progress import Progress
+from ..terminal.progress import Progress
 from .classifiers import Classifier
 from .explainers import Explainer, explain_batch
 from .probing import Logits

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from inspect import signature
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..files import write_whole, writing
-from ..folders import locked, replacing
-from ..progress import Progress, say, track
+from ..storage.files import write_whole, writing
+from ..storage.folders import locked, replacing
+from ..terminal.progress import Progress, say, track
 from .classifiers import Classifier, load_classifier
 from .costs import measure_costs
 from .evaluation_report import print_report, write_report
@@ -26,7 +26,7 @@ from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_log
 from .removal import Removal
 from .results import Values, summarise
 from .samples import load_sample
-from .texts import EncodedText, encode_text, mean_rationale_share
+from .texts import EncodedText, batches_of, encode_text, mean_rationale_share
 
 
 STATE, COSTS_FILE = "state", "cost.json"
@@ -92,26 +92,6 @@ def _evaluate(model_dir: Path, source: str, output: Path, options: EvaluationOpt
         write_report(results, costs, new)
     print_report(results, costs, output)
     return results
-
-
-def batches_of(texts: Sequence[EncodedText], batch_size: int, tokens: int) -> list[list[int]]:
-    """Places of texts that are read together, the longest first, so that what does not fit shows at once.
-
-    They depend on the texts alone. A batch is read as a whole or not at all, so that numbers do not depend on where a
-    run was interrupted.
-
-    Args:
-        batch_size: most texts in a batch.
-        tokens: most tokens in a batch, padding included; a longer text is a batch of its own.
-    """
-    order = sorted(range(len(texts)), key=lambda place: (-len(texts[place].ids), place))
-    batches: list[list[int]] = []
-    for place in order:
-        full = not batches or len(batches[-1]) == batch_size
-        if full or (len(batches[-1]) + 1) * len(texts[batches[-1][0]].ids) > tokens:
-            batches.append([])
-        batches[-1].append(place)
-    return batches
 
 
 class _Run:

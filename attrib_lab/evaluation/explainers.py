@@ -19,8 +19,8 @@ import torch
 from modeling_attrib import list_attribution_methods
 from modeling_attrib.attribution_methods import get_attribution_method
 
-from ..errors import UserError, first_line, nearest
-from ..tracebacks import user_frames
+from ..terminal.errors import UserError, first_line, nearest
+from ..terminal.tracebacks import user_frames
 from . import captum_peers
 from .classifiers import Batch, Classifier
 from .texts import EncodedText

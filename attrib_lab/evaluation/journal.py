@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, first_line
-from ..files import write_whole
+from ..storage.files import write_whole
+from ..terminal.errors import UserError, first_line
 
 
 class Journal:

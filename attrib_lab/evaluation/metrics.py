@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, nearest
+from ..terminal.errors import UserError, nearest
 from .options import DEFAULT_METRICS
 
 

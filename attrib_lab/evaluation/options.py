@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..errors import UserError
+from ..terminal.errors import UserError
 
 
 DEFAULT_METRICS = ("auac", "comprehensiveness", "sufficiency", "aopc")

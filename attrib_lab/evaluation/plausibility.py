@@ -1,19 +1,13 @@
-"""Plausibility: how well an explanation agrees with what people, or the makers of a text, know to carry the label.
+"""Plausibility: how well an explanation agrees with what people marked as the reason for a label.
 
 `auprc`, `token_f1` and `iou_f1` are measurements of one text (see `probing.py`) that ask the model nothing: what counts
 is `text.rationale` and the scores. Units are those of `removal`: tokens, or words, of which a word is marked if one of
 its tokens is. They raise `NotMeasurable` where there is no rationale, and for what cannot be ranked (see `removal`).
 """
 
-from typing import Any
-
 import numpy as np
-from datasets import Dataset
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve
+from sklearn.metrics import auc, precision_recall_curve
 
-from modeling_attrib import AttribTextClassificationPipeline
-
-from ..progress import Progress
 from .probing import Measured, Measurement, NotMeasurable
 from .removal import Removal, Unit, unit_scores, units_of
 from .texts import EncodedText
@@ -114,49 +108,3 @@ def _runs(flags: np.ndarray, units: list[Unit]) -> list[set[int]]:
 def _f1(matched: int, chosen: int, marked: int) -> float:
     """Harmonic mean of matched/chosen and matched/marked; 0 where nothing matches."""
     return float(2 * matched / (chosen + marked)) if matched else 0.0
-
-
-def evidence_average_precision(attributions: list[dict[str, Any]], evidence: list[list[int]]) -> float:
-    """Average precision of word scores against known evidence, for one text.
-
-    Args:
-        attributions: the pipeline's word entries.
-        evidence: character spans [start, end); a word is evidence if it overlaps one.
-
-    Returns:
-        0 to 1; NaN where no word, or every word, is evidence (nothing can be ranked).
-    """
-    relevant = [any(a["start"] < end and start < a["end"] for start, end in evidence) for a in attributions]
-    if not any(relevant) or all(relevant):
-        return float("nan")
-    return float(average_precision_score(relevant, [a["score"] for a in attributions]))
-
-
-def has_evidence(rows: Dataset) -> bool:
-    """Whether rows carry known evidence: a column `evidence` of [start, end] pairs."""
-    if "evidence" not in rows.column_names or not len(rows):
-        return False
-    spans = rows[0]["evidence"]
-    return isinstance(spans, list) and all(
-        isinstance(span, list) and len(span) == 2 and all(isinstance(place, int) for place in span) for span in spans
-    )
-
-
-def compare_methods(
-    pipe: AttribTextClassificationPipeline, rows: Dataset, text: str, label: str, methods: list[str]
-) -> dict[str, float]:
-    """Mean average precision per method over rows with `evidence` spans; the true label is explained.
-
-    The true label, not the predicted one: the evidence is what carries it.
-    """
-    names = pipe.model.config.id2label
-    precisions: dict[str, list[float]] = {method: [] for method in methods}
-    with Progress(len(rows) * len(methods), "grading explanations", "texts") as progress:
-        for index, name in names.items():
-            texts = [row for row in rows if row[label] == index]
-            for method in methods if texts else []:
-                results = pipe((row[text] for row in texts), method=method, target=name, batch_size=16)
-                for row, result in zip(texts, results):
-                    precisions[method].append(evidence_average_precision(result["attributions"], row["evidence"]))
-                    progress.advance()
-    return {method: float(np.nanmean(values)) for method, values in precisions.items()}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..errors import UserError
+from ..terminal.errors import UserError
 
 
 # How many batches of questions are gathered before any is answered: sorted by length, they hardly need padding.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import UserError
+from ..terminal.errors import UserError
 from .options import KINDS, UNITS
 from .probing import NotMeasurable, Variant
 from .texts import EncodedText

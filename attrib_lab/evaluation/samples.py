@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from datasets import Dataset
 
-from ..errors import UserError
-from ..labels import class_names, encode_labels, read_labels
-from ..sources import complete_rows, load_rows, replace_column
+from ..data.labels import class_names, encode_labels, read_labels
+from ..data.sources import complete_rows, load_rows, replace_column
+from ..terminal.errors import UserError
 from .classifiers import Classifier
 from .options import Columns
 from .texts import EncodedText, encode_rows

@@ -11,7 +11,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from modeling_attrib.text_spans import aggregate
 
-from ..errors import UserError, nearest
+from ..terminal.errors import UserError, nearest
 from .probing import Variant
 
 
@@ -149,6 +149,26 @@ def text_from_ids(
         words=tuple(None if one else int(word) for one, word in zip(special, words)),
         label=label,
     )
+
+
+def batches_of(texts: Sequence[EncodedText], batch_size: int, tokens: int) -> list[list[int]]:
+    """Places of texts that are read together, the longest first, so that what does not fit shows at once.
+
+    They depend on the texts alone. A batch is read as a whole or not at all, so that numbers do not depend on where a
+    run was interrupted.
+
+    Args:
+        batch_size: most texts in a batch.
+        tokens: most tokens in a batch, padding included; a longer text is a batch of its own.
+    """
+    order = sorted(range(len(texts)), key=lambda place: (-len(texts[place].ids), place))
+    batches: list[list[int]] = []
+    for place in order:
+        full = not batches or len(batches[-1]) == batch_size
+        if full or (len(batches[-1]) + 1) * len(texts[batches[-1][0]].ids) > tokens:
+            batches.append([])
+        batches[-1].append(place)
+    return batches
 
 
 def mean_rationale_share(texts: Iterable[EncodedText]) -> float | None:

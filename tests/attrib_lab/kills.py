@@ -13,7 +13,9 @@ _OPERATIONS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shu
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 _CLEAN = multiprocessing.get_context("forkserver")
-_CLEAN.set_forkserver_preload(["attrib_lab.training", "attrib_lab.publishing", "attrib_lab.exporting"])
+_CLEAN.set_forkserver_preload(
+    ["attrib_lab.training.classifier", "attrib_lab.publishing.upload", "attrib_lab.exporting.export"]
+)
 
 
 def run_killed(function: Callable[[], object], at: int) -> bool:

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from transformers import SchedulerType, TrainingArguments
 
-from attrib_lab.declarations import Key
-from attrib_lab.errors import UserError
-from attrib_lab.recipe_help import describe_recipe, describe_recipes
-from attrib_lab.recipe_keys import (
+from attrib_lab.recipes.declarations import Key
+from attrib_lab.recipes.help import describe_recipe, describe_recipes
+from attrib_lab.recipes.keys import (
     MODEL_ARGUMENTS,
     SECTIONS,
     SET_HERE,
@@ -22,7 +21,8 @@ from attrib_lab.recipe_keys import (
     TRAINING_DEFAULTS,
     is_secret,
 )
-from attrib_lab.recipes import RECIPE_FOLDER, check_files, load_recipe
+from attrib_lab.recipes.loading import RECIPE_FOLDER, check_files, load_recipe
+from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribConfig, list_attribution_methods
 from modeling_attrib.configuration_attrib import HEAD_INPUTS, POOLINGS
 

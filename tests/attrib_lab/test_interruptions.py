@@ -17,15 +17,17 @@ from safetensors import SafetensorError
 from toy_data import write_backbone, write_recipe
 from transformers import AutoTokenizer
 
-from attrib_lab import publishing, training
-from attrib_lab.bundle_proof import Proof
-from attrib_lab.checkpoints import CheckpointMarker, mark_checkpoint
-from attrib_lab.errors import UserError
-from attrib_lab.exporting import export_model
-from attrib_lab.files import is_complete
-from attrib_lab.publishing import publish
-from attrib_lab.recipes import Recipe, load_recipe
-from attrib_lab.training import train
+from attrib_lab.exporting.export import export_model
+from attrib_lab.models.checkpoints import CheckpointMarker, mark_checkpoint
+from attrib_lab.publishing import upload
+from attrib_lab.publishing.proof import Proof
+from attrib_lab.publishing.upload import publish
+from attrib_lab.recipes.loading import load_recipe
+from attrib_lab.recipes.recipe import Recipe
+from attrib_lab.storage.manifests import is_complete
+from attrib_lab.terminal.errors import UserError
+from attrib_lab.training import classifier
+from attrib_lab.training.classifier import train
 from modeling_attrib import AttribForSequenceClassification
 
 
@@ -100,7 +102,7 @@ def test_a_disk_that_is_full_at_the_last_save_leaves_the_good_model(tmp_path, ba
     recipe = recipe_in(tmp_path, backbone, "--learning_rate", "1e-3")
     for target, failing in (
         ((AttribForSequenceClassification, "save_pretrained"), save_no_finished_model),
-        ((training, "write_page"), lambda *_: no_space()),
+        ((classifier, "write_page"), lambda *_: no_space()),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(*target, failing)
@@ -151,7 +153,7 @@ def train_apart(recipe: Recipe) -> None:
 
 def publish_apart(model: Path, output: Path, language: str) -> None:
     unflushed()
-    publishing.prove_bundle = lambda *_: Proof(("nobody",), 0, 0)
+    upload.prove_bundle = lambda *_: Proof(("nobody",), 0, 0)
     publish(model, "user/model", output=output, language=language)
 
 

@@ -30,10 +30,10 @@ from published_names import (
 )
 from torch.distributed.run import get_args_parser as torchrun_parser
 
-from attrib_lab import sources
-from attrib_lab.errors import UserError
-from attrib_lab.recipes import RECIPE_FOLDER, load_recipe
-from attrib_lab.sources import HUB_SOURCE, READERS, load_splits
+from attrib_lab.data import sources
+from attrib_lab.data.sources import HUB_SOURCE, READERS, load_splits
+from attrib_lab.recipes.loading import RECIPE_FOLDER, load_recipe
+from attrib_lab.terminal.errors import UserError
 
 
 ROOT = Path(__file__).resolve().parents[2]

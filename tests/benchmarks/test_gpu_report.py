@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from attrib_lab.errors import UserError
+from attrib_lab.terminal.errors import UserError
 from benchmarks import gpu
 
 

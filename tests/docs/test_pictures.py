@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from attrib_lab.errors import UserError
-from attrib_lab.reports import HOW_TO_READ, MISTAKES
+from attrib_lab.terminal.errors import UserError
+from attrib_lab.training.report import HOW_TO_READ, MISTAKES
 from docs import take_pictures
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from attrib_lab.files import is_complete
+from attrib_lab.storage.manifests import is_complete
 
 
 pytest.importorskip("torch_xla", reason="XLA's device: make test-xla")

@@ -15,7 +15,7 @@ from attrib_lab.concepts.activations import LayerReader
 from attrib_lab.concepts.analysis import ClassEffect, ConceptResult, analyse_concepts
 from attrib_lab.concepts.report import draw_effects, effects_figure, format_table
 from attrib_lab.concepts.significance import t_test_value
-from attrib_lab.errors import UserError
+from attrib_lab.terminal.errors import UserError
 
 
 TEXTS = write_sentences(60, 0.05, seed=10) + write_sentences(60, 0.6, seed=11)

@@ -1,17 +1,11 @@
 """Classifier folders to evaluate: one of this project, one of transformers' own."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from toy_data import write_backbone
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling_attrib import AttribForSequenceClassification
-
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for toy_data, whichever tests are collected
-from toy_data import write_backbone
 
 
 LABELS = {0: "sports", 1: "business"}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from sklearn.linear_model import Lasso
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation.classifiers import load_classifier
 from attrib_lab.evaluation.explainers import explain_batch, select_explainers
 from attrib_lab.evaluation.texts import encode_rows
+from attrib_lab.terminal.errors import UserError
 
 
 pytest.importorskip("captum", reason="captum is not installed")

@@ -6,9 +6,9 @@ import shutil
 import pytest
 import torch
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation.classifiers import load_classifier
 from attrib_lab.evaluation.texts import encode_rows
+from attrib_lab.terminal.errors import UserError
 
 
 @pytest.mark.parametrize(("folder", "explains"), [("classifier_folder", True), ("stock_folder", False)])

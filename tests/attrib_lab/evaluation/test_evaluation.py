@@ -15,13 +15,12 @@ from toy_data import write_csv
 from transformers import AutoTokenizer
 
 from attrib_lab.commands import build_parser, main
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation import evaluation, evaluation_report
 from attrib_lab.evaluation.classifiers import load_classifier
-from attrib_lab.evaluation.evaluation import EvaluationOptions, batches_of, evaluate_model, select_metrics
+from attrib_lab.evaluation.evaluation import EvaluationOptions, evaluate_model, select_metrics
 from attrib_lab.evaluation.samples import Columns, load_sample
-from attrib_lab.evaluation.texts import EncodedText
-from attrib_lab.folders import locked
+from attrib_lab.storage.folders import locked
+from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribForSequenceClassification
 
 
@@ -116,16 +115,6 @@ def test_auac_explains_the_gold_label_where_the_model_is_wrong(classifier_folder
     assert results["curves"]["auac"]["lrp"]["mean"] == pytest.approx(curve, abs=1e-5)
     entries = [json.loads(line) for line in (tmp_path / "out" / STATE_FILES[0]).open()]
     assert [entry["target"] for entry in entries if "target" in entry] == [predicted, gold]
-
-
-def test_batches_depend_on_the_texts_alone():
-    def text(number, length):
-        return EncodedText(str(number), (7,) * length, (False,) * length, (0,) * length)
-
-    texts = [text(number, length) for number, length in enumerate([3, 500, 4, 300, 3, 400, 2000])]
-    batches = batches_of(texts, batch_size=2, tokens=1024)
-    assert batches == [[6], [1, 5], [3, 2], [0, 4]]  # 2 × 500 tokens fit into 1024
-    assert batches_of(texts, batch_size=1, tokens=1024) == [[6], [1], [5], [3], [2], [0], [4]]
 
 
 def test_plausibility_of_marked_words(classifier_folder, tmp_path):

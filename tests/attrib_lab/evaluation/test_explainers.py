@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation.classifiers import Classifier, load_classifier
 from attrib_lab.evaluation.explainers import explain_batch, select_explainers
 from attrib_lab.evaluation.texts import encode_rows
+from attrib_lab.terminal.errors import UserError
 from modeling_attrib import list_attribution_methods
 
 

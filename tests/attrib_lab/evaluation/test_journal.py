@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation.journal import Journal, check_settings
+from attrib_lab.terminal.errors import UserError
 
 
 FIRST = [{"key": "0", "value": 1.5}, {"key": "1", "value": None}]

@@ -1,4 +1,4 @@
-"""Word scores against known evidence and human rationales, by hand."""
+"""Scores against what people marked, by hand."""
 
 import itertools
 import math
@@ -7,36 +7,10 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from attrib_lab.evaluation.plausibility import auprc, evidence_average_precision, iou_f1, token_f1
+from attrib_lab.evaluation.plausibility import auprc, iou_f1, token_f1
 from attrib_lab.evaluation.probing import NotMeasurable, Probe
 from attrib_lab.evaluation.removal import Removal
 from attrib_lab.evaluation.texts import EncodedText
-
-
-def words(*scores):
-    return [{"word": "w", "start": 2 * i, "end": 2 * i + 1, "score": s} for i, s in enumerate(scores)]
-
-
-def test_evidence_on_top_is_perfect():
-    assert evidence_average_precision(words(0.9, 0.1, 0.8), [[0, 1], [4, 5]]) == 1.0
-
-
-def test_hand_computed_ranking():
-    # Ranks 1 and 3 are evidence: (1/1 + 2/3) / 2.
-    assert evidence_average_precision(words(0.9, 0.5, 0.1), [[0, 1], [4, 5]]) == pytest.approx((1 + 2 / 3) / 2)
-
-
-def test_the_sign_counts():
-    # The strongest score is negative: the evidence comes last of three.
-    assert evidence_average_precision(words(-0.9, 0.5, 0.1), [[0, 1]]) == pytest.approx(1 / 3)
-
-
-def test_nothing_to_rank_is_nan():
-    assert math.isnan(evidence_average_precision(words(0.1, 0.2), []))
-    assert math.isnan(evidence_average_precision(words(0.1, 0.2), [[0, 5]]))
-
-
-# Against human rationales ----------------------------------------------------------------------------------------
 
 
 TOKENS = Removal("delete", None)

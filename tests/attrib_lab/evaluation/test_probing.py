@@ -13,9 +13,9 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation import probing
 from attrib_lab.evaluation.probing import Measured, NotMeasurable, Probe, Variant, classifier_logits
+from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from linear_model import IDS, plain_text, word_tokenizer
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation.probing import NotMeasurable
 from attrib_lab.evaluation.removal import Removal, counts_at, rank_units, units_of
+from attrib_lab.terminal.errors import UserError
 
 
 TOKENIZER = word_tokenizer()

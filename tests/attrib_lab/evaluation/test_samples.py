@@ -5,10 +5,10 @@ import json
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from attrib_lab.errors import UserError
 from attrib_lab.evaluation import samples
 from attrib_lab.evaluation.classifiers import load_classifier
 from attrib_lab.evaluation.samples import Columns, load_sample
+from attrib_lab.terminal.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,15 @@
 import pytest
 from linear_model import IDS, word_tokenizer
 
-from attrib_lab.errors import UserError
-from attrib_lab.evaluation.texts import encode_rows, encode_text, mean_rationale_share, text_from_ids
+from attrib_lab.evaluation.texts import (
+    EncodedText,
+    batches_of,
+    encode_rows,
+    encode_text,
+    mean_rationale_share,
+    text_from_ids,
+)
+from attrib_lab.terminal.errors import UserError
 
 
 TOKENIZER = word_tokenizer()
@@ -110,3 +117,13 @@ def test_what_is_refused(row, options, message):
     with pytest.raises(UserError) as error:
         encode_rows([row], TOKENIZER, **options)
     assert message in str(error.value)
+
+
+def test_batches_depend_on_the_texts_alone():
+    def text(number, length):
+        return EncodedText(str(number), (7,) * length, (False,) * length, (0,) * length)
+
+    texts = [text(number, length) for number, length in enumerate([3, 500, 4, 300, 3, 400, 2000])]
+    batches = batches_of(texts, batch_size=2, tokens=1024)
+    assert batches == [[6], [1, 5], [3, 2], [0, 4]]  # 2 × 500 tokens fit into 1024
+    assert batches_of(texts, batch_size=1, tokens=1024) == [[6], [1], [5], [3], [2], [0], [4]]

@@ -1,0 +1,1 @@
+"""From a finished classifier to a trained head that explains it."""

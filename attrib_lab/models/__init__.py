@@ -1,0 +1,1 @@
+"""Models on the disk: backbones, checkpoints, and the folder of a finished one."""

@@ -1,0 +1,1 @@
+"""What the commands read from a terminal and say to it: arguments, errors, progress."""
