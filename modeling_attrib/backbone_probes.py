@@ -92,7 +92,7 @@ def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> An
     if untouched.changes:
         raise ValueError(
             f"{type(classifier.backbone).__name__} changes itself when it reads a short text, and answers otherwise "
-            f"from then on: {', '.join(untouched.changes[:3])}. Configure what it changes to, to explain it."
+            f"from then on: {untouched.changes[0]}. To explain it, configure from the start what it changes to."
         )
     return answer
 

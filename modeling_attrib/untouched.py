@@ -64,9 +64,9 @@ class Untouched:
                     self.changes.append(f"the modules of {name or 'the model'}")
                 _refill(value, before)
         for name, buffer, version, copy in self._buffers:
-            if _version(buffer) != version:
-                if copy is None:
-                    raise ValueError(f"running it writes to {name}, which is too large to be put back afterwards.")
+            if copy is None and _version(buffer) != version:
+                raise ValueError(f"running it writes to {name}, which is too large to be put back afterwards.")
+            if copy is not None and not torch.equal(buffer, copy):  # batch norms write without a new version
                 with torch.no_grad():
                     buffer.copy_(copy)
 
