@@ -7,6 +7,7 @@ gradients enabled and must leave nothing behind on the classifier.
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ class Classifier(Protocol):
     def reads_one_token(self) -> bool: ...
 
     def lays_out_texts_first(self, inputs: Inputs) -> bool: ...
+    def examined(self, method: "AttributionMethod") -> AbstractContextManager: ...
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class AttributionMethod:
         conservative: whether its scores, plus what biases hold, sum to the target logit.
         needs_every_rule: whether a part of the backbone without a propagation rule would make it wrong; where `lrp`
             conserves, every part has one.
+        needs_words_apart: whether its scores are read where the layers begin, so that there each token's state must be
+            its own word's.
     """
 
     name: str
@@ -125,6 +129,7 @@ class AttributionMethod:
     needs_attention: bool
     conservative: bool
     needs_every_rule: bool
+    needs_words_apart: bool
     function: Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
     def check_options(self, options: dict[str, Any]) -> None:
@@ -150,12 +155,13 @@ def attribution_method(
     needs_attention: bool = False,
     conservative: bool = False,
     needs_every_rule: bool = False,
+    needs_words_apart: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator that registers a function as the attribution method `name`."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         _REGISTRY[name] = AttributionMethod(
-            name, paper, cost, signed, needs_attention, conservative, needs_every_rule, function
+            name, paper, cost, signed, needs_attention, conservative, needs_every_rule, needs_words_apart, function
         )
         return function
 
@@ -171,6 +177,11 @@ def get_attribution_method(name: str) -> AttributionMethod:
     if name not in _REGISTRY:
         raise ValueError(f"unknown attribution method {name!r}; there are: {', '.join(_REGISTRY)}.")
     return _REGISTRY[name]
+
+
+def other_methods(need: str) -> str:
+    """Names, for a message, of the methods but `random` that do not have this need, a field of `AttributionMethod`."""
+    return ", ".join(m.name for m in _REGISTRY.values() if not getattr(m, need) and m.name != "random")
 
 
 def list_attribution_methods() -> list[dict[str, Any]]:

@@ -79,6 +79,14 @@ def attention_kernel(backbone: nn.Module) -> str | None:
     return getattr(getattr(backbone, "config", None), "_attn_implementation", None)
 
 
+def word_embeddings(backbone: nn.Module) -> list[nn.Module]:
+    """The table of words: the modules that it runs as, where several share it (T5)."""
+    table = backbone.get_input_embeddings()
+    weight = getattr(table, "weight", None)
+    sharing = [m for m in backbone.modules() if type(m) is type(table) and getattr(m, "weight", None) is weight]
+    return [table, *(module for module in sharing if module is not table)]
+
+
 def is_causal(backbone: nn.Module) -> bool:
     """Whether the backbone is a decoder: its attention reads only earlier tokens."""
     return any(getattr(module, "is_causal", False) for module in backbone.modules())
@@ -90,14 +98,6 @@ def position_limit(classifier: nn.Module) -> int | None:
     if not size or size < 0:  # XLNet says -1 for "no limit"
         return None
     return size - _reserved_positions(classifier.backbone)
-
-
-def layer_without_gradient(classifier: nn.Module) -> str | None:
-    """Name and class of a layer that torch has quantised: it computes on whole numbers, outside autograd."""
-    for name, module in classifier.named_modules():
-        if ".quantized." in type(module).__module__:
-            return f"{name} ({type(module).__name__}, quantised)"
-    return None
 
 
 def _reserved_positions(backbone: nn.Module) -> int:

@@ -10,20 +10,13 @@ from torch import nn
 
 from .attribution_methods import AttributionRequest, Inputs
 from .backbone_parts import position_limit
+from .model_structure import structure_of
 from .tracing import example_inputs, export_attributions, graph_inputs
 from .xla_devices import is_xla
 
 
 Graph = Callable[..., list[torch.Tensor]]
 
-_ASKED = (  # what of the configuration a graph is made of
-    "attribution_method",
-    "attribution_options",
-    "pooling",
-    "feature_adjustment",
-    "feature_adjustment_layers",
-    "feature_adjustment_temperature",
-)
 _PRECISE = (torch.float32, torch.float64)  # below, rounding cannot be told from a wrong graph
 _TOLERANCE = 1e-4  # of the largest value: float32 kernels in another order; a wrong graph is off by far more
 
@@ -142,8 +135,7 @@ class CompiledAttributions:
 
 
 def _state(classifier: nn.Module) -> tuple[Any, ...]:
-    """Changes with the configuration, and whenever a weight is replaced or written to (but not through `.data`)."""
+    """Changes with what the model is built of, and when a weight is replaced or written to (not through `.data`)."""
     weights = (*classifier.parameters(), *classifier.buffers())
     written = ((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-    config = {name: value for name, value in vars(classifier.config).items() if name in _ASKED}
-    return str(sorted(config.items())), *written
+    return structure_of(classifier), *written

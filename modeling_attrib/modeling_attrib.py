@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ from .attention_masks import FiniteScores
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
-from .backbone_parts import attention_kernel, find_parts, is_causal, layer_without_gradient, position_limit
+from .backbone_parts import attention_kernel, find_parts, is_causal
+from .backbone_probes import BackboneProbes
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
 from .contrastive import supervised_contrastive_loss
@@ -25,7 +26,6 @@ from .expnet import build_expnet
 from .half_precision import GradientScale, at_least_float32
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
-from .propagation_methods import conservation_error, mixes_tokens
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .taps import Taps, check_states, start_of_graph
 from .xla_devices import check_autograd, is_xla
@@ -34,15 +34,23 @@ from .xla_devices import check_autograd, is_xla
 if TYPE_CHECKING:
     # Never run. Loading and saving remote code looks for import lines only: the first line ships the pipeline beside
     # this file, the others are there because transformers 4 copies from a folder only what this file names itself.
+    from .conservation import conservation_error  # noqa: F401
     from .frozen_functions import rescale  # noqa: F401
+    from .gradient_flow import layer_without_gradient  # noqa: F401
     from .html_attrib import render_html  # noqa: F401
+    from .model_structure import structure_of  # noqa: F401
     from .onnx_attrib import OnnxAttributions  # noqa: F401
     from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
+    from .probe_inputs import probe_inputs  # noqa: F401
+    from .propagation_methods import propagate  # noqa: F401
     from .propagation_rules import PropagationRules  # noqa: F401
+    from .stand_ins import StandIns  # noqa: F401
     from .text_reading import TextReader  # noqa: F401
     from .text_spans import aggregate  # noqa: F401
     from .text_windows import tokenize  # noqa: F401
     from .tracing import trace_attributions  # noqa: F401
+    from .untouched import Untouched  # noqa: F401
+    from .word_places import word_out_of_place  # noqa: F401
 
 
 @dataclass
@@ -103,8 +111,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.classifier = nn.Linear(width, config.num_labels)
         self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
-        self._mixes_tokens: tuple[tuple[Any, ...], bool] | None = None  # of which modules, and whether they do
         self._texts_first: tuple[nn.Module, bool] | None = None  # of which backbone, and whether they are
+        self._probes = BackboneProbes()
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         if "attention_mask" not in self.backbone_arguments:
             raise ValueError(
@@ -165,24 +173,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         model = cls(config).to(dtype)
         model.backbone = encoder
         model.eval()
-        if get_attribution_method(config.attribution_method).needs_every_rule:
-            model._probe_conservation()
-        return model
-
-    def _probe_conservation(self) -> None:
-        error = conservation_error(self, self._probe_inputs(1, 8))
-        if not error <= (1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2):  # NaN too
-            raise ValueError(
-                f"{type(self.backbone).__name__}: the rules of attribution_method="
-                f"{self.config.attribution_method!r} leave {error:.1%} of the logit unaccounted for here, so some part "
-                "of this backbone has no propagation rule. Choose another attribution_method, e.g. 'gradient_x_input'."
-            )
-
-    def _probe_inputs(self, texts: int, tokens: int) -> Inputs:
-        tokens = min(tokens, position_limit(self) or tokens)
-        ids = torch.arange(1, texts * tokens + 1, device=self.device) * 7 % self.config.get_text_config().vocab_size
-        ids = ids.view(texts, tokens)
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        with model.examined(get_attribution_method(config.attribution_method)):
+            return model
 
     @property
     def num_layers(self) -> int:
@@ -293,6 +285,17 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         method.check_options(options)
         return method, options
 
+    @contextlib.contextmanager
+    def examined(self, method: AttributionMethod) -> Iterator[None]:
+        """Context to explain in by `method`: the model was found fit for it, and is not changed meanwhile.
+
+        Raises:
+            ValueError: with the reason and the methods that remain, if the method would explain this model wrongly.
+        """
+        with self._probes.same_model(self):
+            self._probes.refuse(self, method)
+            yield
+
     # What attribution methods ask of a classifier --------------------------------------------------------------
 
     def encode(self, inputs: Inputs) -> torch.Tensor:
@@ -306,7 +309,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             ValueError: naming the layer, if gradients are on and some layer passes none.
         """
         if torch.is_grad_enabled():
-            self._refuse_layers_without_gradient()
+            self._probes.refuse_without_gradient(self)
         if weights is not None:
             return self._read(self.encode(inputs), weights)[1]
         encoded, weights = self._encode_and_weigh(inputs)
@@ -321,19 +324,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     def reads_one_token(self) -> bool:
         """Whether the logits depend on one token alone of what stands behind the last attention product.
 
-        The head's part is in the configuration. The backbone's is found out on a few tokens when first asked for, and
-        again once modules or the attention kernel were replaced. Never in training mode: a batch norm would learn from
-        tokens that were not computed.
+        The head's part is in the configuration. The backbone's is found out on a few tokens. Never in training mode:
+        a batch norm would learn from tokens that were not computed.
         """
         if self.config.pooling == "mean" or self.adjusted_norm is not None:
             return False
-        modules = tuple(self.backbone.modules())
-        if any(module.training for module in modules):
-            return False
-        built = (getattr(self.backbone.config, "_attn_implementation", None), *modules)
-        if self._mixes_tokens is None or self._mixes_tokens[0] != built:
-            self._mixes_tokens = built, mixes_tokens(self, self._probe_inputs(4, 9))
-        return not self._mixes_tokens[1]
+        return not (any(m.training for m in self.backbone.modules()) or self._probes.mixes_tokens(self))
 
     def lays_out_texts_first(self, inputs: Inputs) -> bool:
         """Whether token states are (batch, tokens, width), not (tokens, batch, width) as XLNet's.
@@ -382,19 +378,6 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         return [name for name, on in asked.items() if (getattr(self.config, f"output_{name}") if on is None else on)]
 
-    def _refuse_layers_without_gradient(self) -> None:
-        if attention_kernel(self.backbone) == "flex_attention" and self.device.type == "cpu":
-            raise ValueError(
-                "attn_implementation='flex_attention' has no backward pass on a CPU: load the model with 'sdpa' or "
-                "'eager'."
-            )
-        layer = layer_without_gradient(self)
-        if layer is not None:
-            raise ValueError(
-                f"{layer} passes no gradient, so a method with a backward pass would answer wrongly: explain the model "
-                "as it was before quantisation, or by a method of one forward pass (attention_last, rollout, expnet)."
-            )
-
     def _run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
         extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
         extra |= {f"output_{name}": True for name in returned}
@@ -420,7 +403,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """The backbone's output and how much the head reads of each token's last state (batch, tokens)."""
         if self.adjusted_norm is None:
             return self._run_backbone(inputs, returned), self._pooling_weights(inputs["attention_mask"])
-        self._refuse_layers_without_gradient()
+        self._probes.refuse_without_gradient(self)
         if self.training and self._recomputes():
             raise ValueError("feature_adjustment needs the gradients that gradient checkpointing drops: switch it off.")
         # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
@@ -482,7 +465,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self, inputs: Inputs, request: AttributionRequest, name: str | None, options: dict[str, Any] | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         method, options = self.choose_attribution_method(name, options)
-        with torch.inference_mode(False), torch.enable_grad():
+        with self.examined(method), torch.inference_mode(False), torch.enable_grad():
             inputs = _outside_inference_mode(inputs)
             logits, scores = method.function(self, inputs, request, **options)
         with torch.no_grad():

@@ -1,6 +1,7 @@
 """Attribution by one backward pass: gradient methods and conservative propagation (the LRP family)."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -16,19 +17,19 @@ from .taps import Taps, check_states, start_of_graph
 _ALI = "Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation"
 
 
-def embedding_tap(parts: BackboneParts, at_sum: bool) -> Taps:
-    """Where relevance is read: at the summed embeddings, or at the embedding layer's output behind its norm.
+def embedding_place(parts: BackboneParts, at_sum: bool) -> tuple[nn.Module, str]:
+    """Where relevance is read, as a module and its side: at the summed embeddings, or behind the embeddings' norm.
 
     A norm whose standard deviation follows its input is blind to the input's scale, so gradient × input is zero
     before it: ordinary gradients are read behind the norm. With the standard deviation frozen the norm is linear,
     and the sum before it is where relevance is conserved.
     """
     if parts.embedding_norm is None:
-        return Taps([parts.layers[0]], side="input", leaf=True)
-    return Taps([parts.embedding_norm], side="input" if at_sum else "output", leaf=True)
+        return parts.layers[0], "input"
+    return parts.embedding_norm, "input" if at_sum else "output"
 
 
-class _Pass(NamedTuple):
+class Pass(NamedTuple):
     """A forward pass under rules.
 
     Attributes:
@@ -47,14 +48,24 @@ class _Pass(NamedTuple):
     takes_batched_gradients: bool
 
 
-def _run_under_rules(
+def run_under_rules(
     classifier: Classifier,
     inputs: Inputs,
     attention: str | None = None,
     norm_std: str | None = None,
     readings: int = 1,
+    inside: AbstractContextManager | None = None,
     **rules: str | None,
-) -> _Pass:
+) -> Pass:
+    """The classifier's forward pass under rules (see `PropagationRules`).
+
+    Args:
+        readings: 2 keeps what enters the second layer too.
+        inside: a context to compute in, entered last.
+
+    Raises:
+        ValueError: naming the part, if a rule does not meet what it is for.
+    """
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
     reading = weights if attention and classifier.reads_one_token() else None
@@ -63,33 +74,17 @@ def _run_under_rules(
     )
     given, words = start_of_graph(classifier, inputs)
     further = Taps(list(parts.layers[:2]) if readings == 2 else [])
-    with words, embedding_tap(parts, at_sum=norm_std is not None) as tap, further, mode:
+    place, side = embedding_place(parts, at_sum=norm_std is not None)
+    with words, Taps([place], side, leaf=True) as tap, further, mode, inside or nullcontext():
         logits = classifier.classify(inputs | given, weights)
     mode.check()
     check_states(classifier, tap.values, inputs)
     states = [tap.values[0], *further.values[1:2]]
-    return _Pass(logits, states, [*words.values[:1], *given.values()], weights, mode.takes_batched_gradients)
+    return Pass(logits, states, [*words.values[:1], *given.values()], weights, mode.takes_batched_gradients)
 
 
-def mixes_tokens(classifier: Classifier, inputs: Inputs) -> bool:
-    """Whether a token's last state depends on other tokens' states behind the last attention product.
-
-    Found by poisoning: linear layers behind that product give NaN for all tokens but one. What reads them, with
-    whatever weight, is NaN itself.
-
-    Args:
-        inputs: as many real tokens in each text as there are texts, or more; text i is asked for its token i.
-    """
-    reading = torch.eye(*inputs["attention_mask"].shape, device=inputs["attention_mask"].device)
-    mode = PropagationRules(
-        find_parts(classifier.backbone), classifier.num_layers, attention="frozen", reading=reading, unread=torch.nan
-    )
-    with torch.no_grad(), mode:
-        states = classifier.encode(inputs)
-    return bool(states[reading.bool()].isnan().any())
-
-
-def _refuse_detour(classifier: Classifier, gradients: Sequence[torch.Tensor | None]) -> None:
+def refuse_detour(classifier: Classifier, gradients: Sequence[torch.Tensor | None]) -> None:
+    """Raise ValueError if words have gradients of their own beside those of the states that relevance is read at."""
     if any(gradient is not None for gradient in gradients):
         raise ValueError(
             f"{type(classifier.backbone).__name__}: the text reaches the logits around the layers' input, so that "
@@ -115,7 +110,7 @@ def propagate(
     Returns:
         logits (batch, labels) and attributions (batch, targets, tokens), from one graph.
     """
-    logits, states, words, weights, batched = _run_under_rules(
+    logits, states, words, weights, batched = run_under_rules(
         classifier, inputs, norm_std=norm_std, attention=attention, activation=activation, readings=readings
     )
     objective = request.objective(logits)
@@ -151,7 +146,7 @@ def _gradients(
 
     def go_back(weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
         gradients = torch.autograd.grad(totals, sources, weights, retain_graph, allow_unused=True)
-        _refuse_detour(classifier, gradients[len(states) :])
+        refuse_detour(classifier, gradients[len(states) :])
         return gradients[: len(states)]
 
     each = torch.eye(len(totals), dtype=totals.dtype, device=totals.device)
@@ -160,51 +155,30 @@ def _gradients(
     return torch.vmap(go_back)(each)
 
 
-_LRP = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
-
-
-def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
-    """How far `lrp` is from accounting for the logits with tokens and biases: 0 if every part has a rule.
-
-    Under its rules the classifier is linear in embeddings and biases, so that logit = sum x·∂y/∂x + sum b·∂y/∂b. A
-    part that no rule knows (an activation written out by hand, a path around the embeddings) breaks the equation.
-
-    Returns:
-        |logit − both sums| / (|logit| + |each term|), the worst of up to eight labels; needs biases that require
-        gradients.
-    """
-    with torch.inference_mode(False), torch.enable_grad():
-        logits, (embeddings,), words, *_ = _run_under_rules(classifier, inputs, parameters=None, **_LRP)
-        biases = [p for name, p in classifier.named_parameters() if name.endswith("bias")]
-        if not all(bias.requires_grad for bias in biases):
-            raise ValueError("conservation is checked through the biases' gradients: call requires_grad_() first.")
-        sources = [embeddings, *biases, *words]
-        errors = []
-        for label in range(min(8, logits.shape[1])):
-            logit = logits[:, label].sum()
-            gradients = torch.autograd.grad(logit, sources, retain_graph=True, allow_unused=True)
-            _refuse_detour(classifier, gradients[len(sources) - len(words) :])
-            terms = [(g * x).sum().item() for g, x in zip(gradients, sources) if g is not None]
-            size = abs(logit.item()) + sum(map(abs, terms))
-            errors.append(abs(logit.item() - sum(terms)) / size if size else 0.0)
-    return float(torch.tensor(errors).max())  # which, unlike Python's own, passes NaN on
+LRP = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
 
 
 @attribution_method(
-    "lrp", paper=f"{_ALI}, with activation secants", cost=2, signed=True, conservative=True, needs_every_rule=True
+    "lrp",
+    paper=f"{_ALI}, with activation secants",
+    cost=2,
+    signed=True,
+    conservative=True,
+    needs_every_rule=True,
+    needs_words_apart=True,
 )
 def lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """AH and LN rules plus activation secants: every part is linear once frozen, so relevance is conserved."""
-    return propagate(classifier, inputs, request, **_LRP)
+    return propagate(classifier, inputs, request, **LRP)
 
 
-@attribution_method("lrp_ah", paper=f"{_ALI}, AH rule", cost=2, signed=True)
+@attribution_method("lrp_ah", paper=f"{_ALI}, AH rule", cost=2, signed=True, needs_words_apart=True)
 def lrp_ah(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention probabilities frozen."""
     return propagate(classifier, inputs, request, attention="frozen")
 
 
-@attribution_method("lrp_ah_ln", paper=f"{_ALI}, AH and LN rules", cost=2, signed=True)
+@attribution_method("lrp_ah_ln", paper=f"{_ALI}, AH and LN rules", cost=2, signed=True, needs_words_apart=True)
 def lrp_ah_ln(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention probabilities and LayerNorm's standard deviation frozen."""
     return propagate(classifier, inputs, request, attention="frozen", norm_std="frozen")
@@ -216,6 +190,7 @@ def lrp_ah_ln(classifier: Classifier, inputs: Inputs, request: AttributionReques
     cost=2,
     signed=True,
     needs_every_rule=True,
+    needs_words_apart=True,
 )
 def attn_lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """Relevance also through the attention probabilities, shared evenly at each bilinear product."""
@@ -229,6 +204,7 @@ def attn_lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest
     cost=2,
     signed=True,
     needs_every_rule=True,
+    needs_words_apart=True,
 )
 def damped_lrp(
     classifier: Classifier, inputs: Inputs, request: AttributionRequest
@@ -248,6 +224,7 @@ def damped_lrp(
     paper="Shrikumar et al. 2017, Learning Important Features Through Propagating Activation Differences",
     cost=2,
     signed=True,
+    needs_words_apart=True,
 )
 def gradient_x_input(
     classifier: Classifier, inputs: Inputs, request: AttributionRequest
@@ -256,7 +233,13 @@ def gradient_x_input(
     return propagate(classifier, inputs, request)
 
 
-@attribution_method("saliency", paper="Simonyan et al. 2014, Deep Inside Convolutional Networks", cost=2, signed=False)
+@attribution_method(
+    "saliency",
+    paper="Simonyan et al. 2014, Deep Inside Convolutional Networks",
+    cost=2,
+    signed=False,
+    needs_words_apart=True,
+)
 def saliency(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """Euclidean norm of the gradient at the embedding layer's output."""
     return propagate(classifier, inputs, request, norm_of_gradient=True)

@@ -34,6 +34,7 @@ from .attention_records import SOFTMAX
 from .backbone_parts import BackboneParts
 from .frozen_functions import can_freeze_attention, frozen_attention, frozen_std_layer_norm, rescale
 from .half_precision import at_least_float32
+from .stand_ins import original
 
 
 # Activations whose Python code multiplies the input by a squashed copy of itself, x·s(x): freezing s is the secant.
@@ -260,7 +261,7 @@ class PropagationRules(TorchFunctionMode):
         bias: torch.Tensor | None = None,
         eps: float = 1e-5,
     ) -> torch.Tensor:
-        self._norm_weights_seen.add(id(weight))
+        self._norm_weights_seen.add(id(original(weight)))
         weight, bias = self._constant(weight), self._constant(bias)
         return frozen_std_layer_norm(input, list(normalized_shape), weight, bias, eps)
 
@@ -272,7 +273,7 @@ class PropagationRules(TorchFunctionMode):
         weight: torch.Tensor | None = None,
         eps: float | None = None,
     ) -> torch.Tensor:
-        self._norm_weights_seen.add(id(weight))
+        self._norm_weights_seen.add(id(original(weight)))
         output = func(input, normalized_shape, weight, eps)
         axes = tuple(range(-len(normalized_shape), 0))
         wide = at_least_float32(input.detach())  # as torch does inside: a square leaves float16 from 256 on

@@ -92,7 +92,7 @@ def trace_attributions(
         scores = scores.squeeze(1).masked_fill(inputs["attention_mask"] == 0, 0.0)
         return logits.detach(), scores.detach(), request.resolve(logits).squeeze(1)
 
-    with torch.inference_mode(False):
+    with classifier.examined(method), torch.inference_mode(False):
         record = make_fx(explain, tracing_mode="symbolic", _allow_non_fake_inputs=True)
         try:
             graph = record(*example_inputs(names, classifier.device).values())

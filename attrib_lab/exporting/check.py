@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.attribution_methods import get_attribution_method
-from modeling_attrib.propagation_methods import conservation_error
+from modeling_attrib.conservation import conservation_error
 
 from ..terminal.errors import UserError
 from ..terminal.progress import track

@@ -25,7 +25,7 @@ from transformers import AttentionInterface, AutoModel, BertConfig
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
-from modeling_attrib.propagation_methods import conservation_error
+from modeling_attrib.conservation import conservation_error
 
 
 def case(names):

@@ -1,0 +1,133 @@
+"""What is found out about a model before it is explained, by running it on a few tokens, and remembered."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from .attribution_methods import AttributionMethod, other_methods
+from .backbone_parts import attention_kernel
+from .conservation import conservation_error
+from .gradient_flow import layer_without_gradient
+from .model_structure import Structure, structure_of
+from .probe_inputs import probe_inputs
+from .untouched import Untouched
+from .word_places import mixes_tokens, word_out_of_place
+
+
+_UNACCOUNTED = 1e-3  # of the relevance; what has every rule leaves a millionth, and what lacks one some hundredths
+_REMEMBERED = 16  # structures: a model's own, in training mode, with each of its adapters
+
+
+class BackboneProbes:
+    """Asks and remembers, for each structure that a model has had (see `structure_of`), whether methods can explain it.
+
+    Every probe leaves the model as it was. A refusal is not remembered, but found out anew: weights that were not a
+    number yesterday may be fine today.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[Structure, dict[Callable[..., Any], Any]] = {}
+        self._lock = threading.RLock()  # of two threads that find a new structure, one runs the model
+        self._here = threading.local()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied or pickled, it is empty: what it knows is known of one model's modules."""
+        return type(self), ()
+
+    @contextmanager
+    def same_model(self, classifier: nn.Module) -> Iterator[None]:
+        """Context in which this thread takes the classifier for what it was on entering, without looking again."""
+        outer = getattr(self._here, "structure", None)
+        self._here.structure = structure_of(classifier) if outer is None else outer
+        try:
+            yield
+        finally:
+            self._here.structure = outer
+
+    def refuse(self, classifier: nn.Module, method: AttributionMethod) -> None:
+        """Raise ValueError, with the reason and the methods that remain, if `method` would explain wrongly."""
+        self._ask(_changes_itself, classifier)
+        self._ask(layer_without_gradient, classifier)  # for later: while rules are active it could not be found out
+        if method.needs_words_apart:
+            self._ask(_words_out_of_place, classifier, method)
+        if method.needs_every_rule:
+            self._ask(_loses_relevance, classifier, method)
+
+    def refuse_without_gradient(self, classifier: nn.Module) -> None:
+        """Raise ValueError, naming the layer or the kernel, if some layer passes no gradient."""
+        if attention_kernel(classifier.backbone) == "flex_attention" and classifier.device.type == "cpu":
+            raise ValueError(
+                "attn_implementation='flex_attention' has no backward pass on a CPU: load the model with 'sdpa' or "
+                "'eager'."
+            )
+        layer = self._ask(layer_without_gradient, classifier)
+        if layer is not None:
+            raise ValueError(
+                f"{layer} passes no gradient, so a method with a backward pass would answer wrongly: explain the model "
+                "as it was before quantisation, or by a method of one forward pass (attention_last, rollout, expnet)."
+            )
+
+    def mixes_tokens(self, classifier: nn.Module) -> bool:
+        """Whether a token's last state depends on other tokens' states behind the last attention product."""
+        return self._ask(_mixes_tokens, classifier)
+
+    def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+        structure = getattr(self._here, "structure", None) or structure_of(classifier)
+        with self._lock:
+            found = self._found.get(structure, {})
+            if question not in found:
+                if get_proxy_mode() is not None:
+                    raise ValueError("explain a text once before recording the model as a graph.")
+                answer = _run(question, classifier, *about)
+                while len(self._found) >= _REMEMBERED and structure not in self._found:
+                    del self._found[next(iter(self._found))]
+                found = self._found.setdefault(structure, found)
+                found[question] = answer
+            return found[question]
+
+
+def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+    untouched, exact = Untouched(classifier), torch.autocast(classifier.device.type, enabled=False)
+    with torch.inference_mode(False), torch.no_grad(), exact, untouched:
+        answer = question(classifier, *about)
+    if untouched.changes:
+        raise ValueError(
+            f"{type(classifier.backbone).__name__} changes itself when it reads a short text, and answers otherwise "
+            f"from then on: {untouched.changes[0]}. To explain it, configure from the start what it changes to."
+        )
+    return answer
+
+
+# Questions: what speaks against a method is raised as ValueError ----------------------------------------
+
+
+def _changes_itself(classifier: nn.Module) -> None:
+    classifier.encode(probe_inputs(classifier, 3, 8))  # what it changes is seen by who runs this
+
+
+def _words_out_of_place(classifier: nn.Module, method: AttributionMethod) -> None:
+    reason = word_out_of_place(classifier)
+    if reason is not None:
+        raise ValueError(
+            f"{type(classifier.backbone).__name__}: {reason}, so that {method.name!r} would name other words than "
+            f"those that decide. Methods that do not read there: {other_methods('needs_words_apart')}."
+        )
+
+
+def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
+    error = conservation_error(classifier, probe_inputs(classifier, 1, 8))
+    if not error <= _UNACCOUNTED:  # NaN too
+        raise ValueError(
+            f"{type(classifier.backbone).__name__}: the rules of {method.name!r} leave {error:.1%} of the relevance "
+            "unaccounted for here, so some part of this backbone has no propagation rule. Methods that do not need "
+            f"one for every part: {other_methods('needs_every_rule')}."
+        )
+
+
+def _mixes_tokens(classifier: nn.Module) -> bool:
+    return mixes_tokens(classifier, probe_inputs(classifier, 4, 9))

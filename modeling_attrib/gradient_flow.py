@@ -1,0 +1,93 @@
+"""Layers that compute on whole numbers, and whether a gradient passes them."""
+
+import threading
+from typing import Any
+
+import torch
+from torch import nn
+
+from .probe_inputs import probe_inputs
+
+
+_ALLOWED = 0.2  # of the output's change: rounding to 8 bits leaves a fiftieth, a gradient that stops leaves it all
+
+
+def layer_without_gradient(classifier: nn.Module) -> str | None:
+    """Name and class of a quantised layer that passes no gradient, or not its own; None if there is none.
+
+    torch's own quantised layers compute outside autograd. Of others (bitsandbytes, torchao, GPTQ), which keep their
+    weights as packed whole numbers or as a tensor type of their own, some pass the gradient of what they compute and
+    some do not: a text is read, and the gradient of each compared with how its output changes from token to token.
+    """
+    suspects = {}
+    for name, module in classifier.named_modules():
+        if ".quantized." in type(module).__module__:
+            return f"{name} ({type(module).__name__}, quantised)"
+        if _keeps_whole_numbers(module):
+            suspects[module] = name
+    if not suspects:
+        return None
+    inputs = probe_inputs(classifier, 3, 8)
+    with _Watch(list(suspects)) as watch:
+        classifier.classify(inputs, inputs["attention_mask"].to(classifier.dtype))
+    for module, error in watch.errors.items():
+        if error > _ALLOWED:
+            return f"{suspects[module]} ({type(module).__name__}, quantised)"
+    return None
+
+
+def _keeps_whole_numbers(module: nn.Module) -> bool:
+    """Whether this is a layer whose matrix is no tensor of floating point that torch itself computes with."""
+    if next(module.children(), None) is not None or isinstance(module, nn.Embedding):
+        return False
+    tensors = [tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None]
+    return any(
+        type(tensor) not in (torch.Tensor, nn.Parameter)
+        or (tensor.dim() >= 2 and not tensor.is_floating_point() and tensor.dtype != torch.bool)
+        for tensor in tensors
+    )
+
+
+class _Watch:
+    """Context manager that compares, of each module that this thread runs, gradient and change of the output.
+
+    Attributes:
+        errors: for each module that was given numbers of floating point, how far r·(y₂ − y₁) is from g·(x₂ − x₁) for
+            neighbouring tokens, where g is the gradient of r·y: 0 for a linear layer that passes its gradient.
+    """
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self.errors: dict[nn.Module, float] = {}
+        self._modules = modules
+        self._thread = threading.get_ident()
+
+    def __enter__(self) -> "_Watch":
+        self._handles = [module.register_forward_hook(self._compare) for module in self._modules]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _compare(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        states = args[0] if args else None
+        if threading.get_ident() != self._thread or not isinstance(states, torch.Tensor):
+            return
+        if states.is_floating_point() and isinstance(output, torch.Tensor):
+            self.errors[module] = _gradient_error(module, states)
+
+
+@torch.enable_grad()
+def _gradient_error(module: nn.Module, states: torch.Tensor) -> float:
+    states = states.detach().requires_grad_()
+    output = module.forward(states)
+    direction = torch.linspace(-1, 1, output.shape[-1], device=output.device, dtype=output.dtype).cos()
+    answers = (output * direction).sum(dim=-1)
+    try:
+        (gradient,) = torch.autograd.grad(answers.sum(), states)
+    except RuntimeError:  # no backward pass at all
+        return float("inf")
+    changes = answers.detach().flatten().float().diff()
+    rows = [tensor.flatten(0, -2).float() for tensor in (gradient, states.detach())]
+    expected = ((rows[0][1:] + rows[0][:-1]) / 2 * rows[1].diff(dim=0)).sum(dim=-1)
+    return float((changes - expected).norm() / changes.norm().clamp(min=torch.finfo(torch.float32).tiny))

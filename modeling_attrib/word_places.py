@@ -1,0 +1,66 @@
+"""Whether a token's state is its own word's: where relevance is read, and behind the last attention product."""
+
+import torch
+from torch import nn
+
+from .attribution_methods import Inputs
+from .backbone_parts import find_parts, word_embeddings
+from .probe_inputs import probe_inputs
+from .propagation_methods import embedding_place
+from .propagation_rules import PropagationRules
+from .taps import Taps, check_states
+from .untouched import random_state, set_random_state
+
+
+def word_out_of_place(classifier: nn.Module) -> str | None:
+    """Why relevance that is read where the layers begin would not be the words' own; None if it is.
+
+    A word must reach its own token there, no other one (MobileBERT's embeddings join each word with its neighbours),
+    and the layers by no other way. Found by poisoning one word of each text with NaN, and by exchanging all words
+    while the states in that place are held.
+    """
+    inputs = probe_inputs(classifier, 3, 8)
+    others = probe_inputs(classifier, 3, 8, different=True)
+    words = word_embeddings(classifier.backbone)
+    place, side = embedding_place(find_parts(classifier.backbone), at_sum=False)
+    with Taps(words, side="output") as embedded, Taps([place], side) as tap:
+        classifier.encode(inputs)
+    check_states(classifier, embedded.values, inputs)
+    check_states(classifier, tap.values, inputs)
+    states = tap.values[0].detach()
+    texts, tokens = inputs["input_ids"].shape
+    poisoned = torch.arange(tokens) == (torch.arange(texts).unsqueeze(1) * 2 + 1) % tokens
+    poisoned = poisoned.to(states.device)
+    poison = embedded.values[0].detach().masked_fill(poisoned.unsqueeze(-1), torch.nan)
+    healthy = Taps([place], side, replacement=states)  # what comes behind need not bear poison
+    with Taps(words, side="output", replacement=poison), Taps([place], side) as tap, healthy:
+        classifier.encode(inputs)
+    reached = tap.values[0].isnan().any(dim=-1) & ~states.isnan().any(dim=-1)
+    if bool((reached & ~poisoned).any()):
+        return "words reach other tokens' states before those that relevance is read at"
+    start, ends = random_state(classifier.device), []
+    for given in (inputs, others):
+        set_random_state(start, classifier.device)  # dropout, in training mode, is the same
+        with Taps([place], side, replacement=states):
+            ends.append(classifier.encode(given))
+    if (ends[1] - ends[0]).abs().max() > 1e-3 * ends[0].abs().max():
+        return "the text reaches the logits around the layers' input"
+    return None
+
+
+def mixes_tokens(classifier: nn.Module, inputs: Inputs) -> bool:
+    """Whether a token's last state depends on other tokens' states behind the last attention product.
+
+    Found by poisoning: linear layers behind that product give NaN for all tokens but one. What reads them, with
+    whatever weight, is NaN itself.
+
+    Args:
+        inputs: as many real tokens in each text as there are texts, or more; text i is asked for its token i.
+    """
+    reading = torch.eye(*inputs["attention_mask"].shape, device=inputs["attention_mask"].device)
+    mode = PropagationRules(
+        find_parts(classifier.backbone), classifier.num_layers, attention="frozen", reading=reading, unread=torch.nan
+    )
+    with torch.no_grad(), mode:
+        states = classifier.encode(inputs)
+    return bool(states[reading.bool()].isnan().any())
