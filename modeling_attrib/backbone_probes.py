@@ -124,8 +124,8 @@ def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
     if not error <= _UNACCOUNTED:  # NaN too
         raise ValueError(
             f"{type(classifier.backbone).__name__}: the rules of {method.name!r} leave {error:.1%} of the relevance "
-            "unaccounted for here, so some part of this backbone has no propagation rule. Methods that do not need "
-            f"one for every part: {other_methods('needs_every_rule')}."
+            "unaccounted for here, so some part of this backbone has no propagation rule, or rounds what it computes "
+            f"with. Methods that do not need a rule for every part: {other_methods('needs_every_rule')}."
         )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -120,6 +121,16 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 "would depend on it; this backbone is not supported."
             )
         self.post_init()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the host, for layers that keep theirs out of sight, as torch's quantised ones do."""
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The first weight's type of floating point; float32 where none is in sight."""
+        return next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), torch.float32)
 
     def to(self, *arguments: Any, **options: Any) -> "AttribForSequenceClassification":
         """As torch's. Weights that are one tensor stay one on an XLA device too, where torch would copy them apart.

@@ -28,4 +28,7 @@ def probe_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool
     count = texts * tokens
     ids = [words[(number + different * 5) % len(words)] for number in range(count)]
     ids = torch.tensor(ids, device=classifier.device).view(texts, tokens)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if "token_type_ids" in classifier.backbone_arguments:  # as tokenizers give them: some embeddings need them whole
+        inputs["token_type_ids"] = torch.zeros_like(ids)
+    return inputs
