@@ -55,8 +55,8 @@ def _unigram() -> Tokenizer:
     trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False)
     inner.train_from_iterator(LINES, trainer)
     inner.post_processor = processors.TemplateProcessing(
-        single="$A <sep> <cls>:2",
-        pair="$A <sep> $B:1 <sep>:1 <cls>:2",
+        single="$A <sep> <cls>",
+        pair="$A <sep> $B:1 <sep>:1 <cls>:1",
         special_tokens=[("<sep>", 2), ("<cls>", 3)],
     )
     return inner
@@ -107,6 +107,6 @@ FAMILIES = tuple(_BUILDERS)
 @cache
 def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
     inner, names = _BUILDERS[family]()
-    tells_texts_apart = ["token_type_ids"] if "[CLS]" in names.values() else []
+    tells_texts_apart = ["token_type_ids"] if "cls_token" in names else []
     inputs = ["input_ids", *tells_texts_apart, "attention_mask"]
     return PreTrainedTokenizerFast(tokenizer_object=inner, model_input_names=inputs, **names)
