@@ -112,7 +112,7 @@ def _tokenizer_options(arguments: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 def _window_places(sequences: list[int | None], limit: int, overlap: int) -> list[list[int]]:
-    """Which tokens each window holds: all, or a piece of the longer text and what stands before and behind that text."""
+    """Which tokens each window holds: all, or a piece of the longer text and all that stands before and behind it."""
     if len(sequences) <= limit:  # without the padding that was asked for
         return [list(range(len(sequences)))]
     longer = max((0, 1), key=sequences.count)

@@ -102,6 +102,7 @@ _BUILDERS = {
     "characters": lambda: (_characters(), {"unk_token": "<unk>", "pad_token": "<pad>"}),
 }
 FAMILIES = tuple(_BUILDERS)
+JOINING = ("metaspace-bpe",)  # their tokens may reach over several words
 
 
 @cache
