@@ -24,7 +24,7 @@ from modeling_attrib.text_windows import DEFAULT_OVERLAP
 properties = settings(
     derandomize=True,
     deadline=None,
-    max_examples=int(__import__("os").environ.get("N", 20)),
+    max_examples=60,
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -132,7 +132,9 @@ def windows_of(setting: Setting, tokens: list[tuple]) -> list[list[int]] | None:
 
 
 @torch.no_grad()
-def read_windows(setting: Setting, text: Any, label: int | None) -> tuple[torch.Tensor, torch.Tensor, float]:
+def read_windows(
+    setting: Setting, text: Any, label: int | None, contrast: int | None
+) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Logits, scores of all tokens toward a label (the winning one by default), residual: means over the windows."""
     pipe, tokens = setting.pipeline(), tokens_of(setting, text)
     encoded = pipe.tokenizer(*texts_of(text), verbose=False)
@@ -148,7 +150,7 @@ def read_windows(setting: Setting, text: Any, label: int | None) -> tuple[torch.
     label = int(logits.argmax()) if label is None else label
     scores, residual = torch.zeros(len(tokens), dtype=torch.float64), 0.0
     for weight, window in zip(weights, windows):
-        out = read(window, attribution_target=label)
+        out = read(window, attribution_target=label, attribution_contrast=contrast)
         for place, score in zip(window, out.attributions[0].tolist()):
             scores[place] += weight * score
         residual += weight * out.attribution_residual.item()
@@ -233,19 +235,22 @@ def test_what_is_read_at_once_is_answered_as_by_the_stock_pipeline(setting, text
     assert [entry["token"] for entry in ours["attributions"]] == pipe.tokenizer.convert_ids_to_tokens(ids)
 
 
-@given(settings_of_any_family, inputs, st.sampled_from([None, 0, 3]))
+questions = st.sampled_from([{}, {"target": 3}, {"target": 2, "contrast": 1}])
+
+
+@given(settings_of_any_family, inputs, questions)
 @properties
-def test_scores_are_the_windows_put_together(setting, text, label):
+def test_scores_are_the_windows_put_together(setting, text, question):
     tokens = tokens_of(setting, text)
-    result = ask(setting, text, aggregation="token", target=label)
+    result = ask(setting, text, aggregation="token", **question)
     if result is None or not tokens:
         return
-    logits, scores, residual = read_windows(setting, text, label)
+    logits, scores, residual = read_windows(setting, text, question.get("target"), question.get("contrast"))
     assert result["score"] == close(logits.max().item())
     assert [entry["score"] for entry in result["attributions"]] == [close(score) for score in scores.tolist()]
     assert [entry["special"] for entry in result["attributions"]] == [token[1] is None for token in tokens]
     assert result["residual"] == close(residual)
-    words = ask(setting, text, target=label)
+    words = ask(setting, text, **question)
     for number, (name, content) in enumerate(zip(("text", "text_pair"), texts_of(text))):
         own = [entry for entry in words["attributions"] if entry.get("sequence", "text") == name]
         spans = [(start, end) for _, sequence, start, end in tokens if sequence == number]
@@ -274,7 +279,7 @@ def scores_of_words(text: str, words: list[dict], spans: list[tuple], scores: li
 
 
 @given(settings_of_any_family, st.lists(inputs, min_size=2, max_size=4), st.integers(2, 4))
-@properties
+@settings(properties, max_examples=40)
 def test_neighbours_and_batches_change_nothing(setting, several, batch_size):
     alone = {number: ask(setting, text, batch_size=1) for number, text in enumerate(several)}
     alone = {number: result for number, result in alone.items() if result is not None}

@@ -3,7 +3,7 @@
 import pytest
 from pipelines import build, total
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from modeling_attrib.text_windows import tokenize
 
@@ -114,3 +114,8 @@ def test_a_text_is_cut_to_what_the_model_reads_where_the_tokenizer_knows_no_leng
     tokenizer.model_max_length = int(1e30)
     assert tokenize(tokenizer, [WORDS], arguments, 150, 20) == expected
     assert len(expected.tokens) == 150
+
+
+def test_a_tokenizer_that_does_not_know_where_its_tokens_are_is_refused():
+    with pytest.raises(ValueError, match="need a fast tokenizer"):
+        tokenize(ByT5Tokenizer(), ["Oil falls"], {}, 150, 20)

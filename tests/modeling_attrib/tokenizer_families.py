@@ -1,5 +1,9 @@
-"""One small tokenizer of each family, trained on a few lines, with the special tokens that its family puts around."""
+"""One small tokenizer of each family, made of a few lines, with the special tokens that its family puts around.
 
+Each is the same in every process, or a property that fails could not be tried again.
+"""
+
+import json
 from functools import cache
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -16,13 +20,17 @@ LINES = [
 
 
 def _wordpiece(**normalization: bool) -> Tokenizer:
-    inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    inner = Tokenizer(models.WordPiece())
     inner.normalizer = normalizers.BertNormalizer(**normalization)
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    inner.train_from_iterator(
-        LINES, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    )
+    pieces: set[str] = set()  # not trained: of equally good pieces the trainer chooses others in each process
+    for line in LINES:
+        for word, _ in inner.pre_tokenizer.pre_tokenize_str(inner.normalizer.normalize_str(line)):
+            head, tail = word[: (len(word) + 1) // 2], word[(len(word) + 1) // 2 :]
+            pieces |= {head, f"##{tail}", *word, *(f"##{character}" for character in word)} - {"##"}
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(pieces)]
+    inner.model = models.WordPiece({piece: number for number, piece in enumerate(vocabulary)}, unk_token="[UNK]")
+    inner.add_special_tokens(vocabulary[:5])
     inner.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return inner
 
@@ -54,6 +62,10 @@ def _unigram() -> Tokenizer:
     special = ["<unk>", "<pad>", "<sep>", "<cls>", "<mask>"]
     trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False)
     inner.train_from_iterator(LINES, trainer)
+    trained = json.loads(inner.to_str())["model"]["vocab"][len(special) :]
+    # In one order and to a few digits: both differ from process to process.
+    pieces = sorted(((piece, round(score, 4)) for piece, score in trained), key=lambda piece: (-piece[1], piece[0]))
+    inner.model = models.Unigram([*((name, 0.0) for name in special), *pieces], unk_id=0)
     inner.post_processor = processors.TemplateProcessing(
         single="$A <sep> <cls>",
         pair="$A <sep> $B:1 <sep>:1 <cls>:1",
