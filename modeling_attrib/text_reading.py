@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.pipelines.base import pad_collate_fn
+from torch.nn.utils.rnn import pad_sequence
 
 from .backbone_parts import position_limit
 from .text_windows import TokenizedText, Window
@@ -37,7 +37,7 @@ class TextReader:
 
     Args:
         model: called as an `AttribForSequenceClassification` is.
-        tokenizer: it says how windows are padded.
+        tokenizer: it knows the padding token.
         device: where the model is.
         at_once: how many windows the model reads in one batch.
     """
@@ -72,8 +72,20 @@ class TextReader:
         return [_combine(own) for own in parts]
 
     def _batch(self, windows: list[Window]) -> dict[str, torch.Tensor]:
-        tensors = [{name: torch.tensor([column]) for name, column in window.inputs.items()} for window in windows]
-        return tensors[0] if len(tensors) == 1 else pad_collate_fn(self._tokenizer, None)(tensors)
+        """A row a window, padded on the right whatever the tokenizer's side: there no token moves to another position.
+
+        On the left a model with a table of positions would read a window by how long its neighbours are.
+        """
+        names = windows[0].inputs.keys()
+        if any(window.inputs.keys() != names for window in windows):
+            raise ValueError("texts of one batch need the same inputs: give all of them the same tokenizer arguments.")
+        padding = {"input_ids": self._tokenizer.pad_token_id or 0}  # any token will do: the mask hides it
+        return {
+            name: pad_sequence(
+                [torch.tensor(window.inputs[name]) for window in windows], True, padding_value=padding.get(name, 0)
+            )
+            for name in names
+        }
 
     def _ask(self, batch: dict[str, torch.Tensor], arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The model's answer, on the CPU; of an XLA device, with the rows and tokens that were added for it."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
+NO_LIMIT = 10**9  # tokens; tokenizers without a maximum length report a huge one
 DEFAULT_OVERLAP = 64  # tokens: about three sentences of context on each side of a window's edge
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -65,7 +66,7 @@ def tokenize(tokenizer: Any, texts: list[str], arguments: dict[str, Any], limit:
 
     Args:
         tokenizer: a fast one, which knows where its tokens are.
-        arguments: further arguments for the tokenizer; with `truncation` the text is cut and there is one window.
+        arguments: further arguments for the tokenizer; where they cut the text, there is one window.
         limit: tokens, special ones included.
         overlap: tokens that neighbouring windows share; the default becomes half a window where there is less room.
 
@@ -74,13 +75,11 @@ def tokenize(tokenizer: Any, texts: list[str], arguments: dict[str, Any], limit:
     """
     if not tokenizer.is_fast:
         raise ValueError("attributions need a fast tokenizer: this one does not know where its tokens are.")
-    options = {"verbose": False, "truncation": False} | arguments
-    for name in ("return_tensors", "return_overflowing_tokens"):
-        options.pop(name, None)
+    options = _tokenizer_options(arguments, limit)
     # U+FFFD takes one character's place, so offsets still point into the original text.
     clean = [_LONE_SURROGATE.sub("\ufffd", text) for text in texts]
     with _TOKENIZER_LOCK:
-        encoded = tokenizer(*clean, **options | {"return_offsets_mapping": True})
+        encoded = tokenizer(*clean, **options)
     ids = encoded["input_ids"]
     columns = {name: encoded[name] for name in _INPUTS if name in encoded}
     columns.setdefault("attention_mask", [1] * len(ids))
@@ -89,8 +88,7 @@ def tokenize(tokenizer: Any, texts: list[str], arguments: dict[str, Any], limit:
     real = [place for place, is_real in enumerate(columns["attention_mask"]) if is_real]
     sequences, offsets = encoded.sequence_ids(0), encoded["offset_mapping"]
     tokens = [Token(ids[place], sequences[place], *offsets[place]) for place in real]
-    cut = options["truncation"] not in (False, None, "do_not_truncate")
-    if len(ids) <= limit or cut:
+    if len(ids) <= limit or options["truncation"]:
         return TokenizedText(texts, tokens, [Window(columns, list(range(len(tokens))))])
     columns = {name: [column[place] for place in real] for name, column in columns.items()}
     places = _window_places([token.sequence for token in tokens], limit, overlap)
@@ -98,8 +96,25 @@ def tokenize(tokenizer: Any, texts: list[str], arguments: dict[str, Any], limit:
     return TokenizedText(texts, tokens, windows)
 
 
+def _tokenizer_options(arguments: dict[str, Any], limit: int) -> dict[str, Any]:
+    """All arguments of the tokenizer: the caller's, understood as tokenizers do, and what its answer must say."""
+    options = {"verbose": False} | arguments | {"return_offsets_mapping": True}
+    for name in ("return_tensors", "return_overflowing_tokens"):
+        options.pop(name, None)
+    truncation, length = options.get("truncation"), options.get("max_length")
+    if truncation is None:
+        truncation = length is not None and not options.get("padding")  # a length that nothing is padded to cuts
+    elif truncation == "do_not_truncate":
+        truncation = False
+    if truncation and length is None and limit < NO_LIMIT:
+        options["max_length"] = limit  # which the tokenizer itself may not know
+    return options | {"truncation": truncation}
+
+
 def _window_places(sequences: list[int | None], limit: int, overlap: int) -> list[list[int]]:
-    """Which tokens each window holds: a piece of the longer text, and all that stands before and behind that text."""
+    """Which tokens each window holds: all, or a piece of the longer text and all that stands before and behind it."""
+    if len(sequences) <= limit:  # without the padding that was asked for
+        return [list(range(len(sequences)))]
     longer = max((0, 1), key=sequences.count)
     start = sequences.index(longer)
     end = start + sequences.count(longer)

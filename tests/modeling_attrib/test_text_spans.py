@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizer_families import FAMILIES, JOINING, tokenizer_of
 
 from modeling_attrib.text_spans import aggregate, sentence_spans, sum_scores, word_spans
 
@@ -342,65 +342,16 @@ def test_laws_hold_for_any_offsets():
         check_laws(text, offsets, scores, "sentence")
 
 
-ALPHABET = list("abcdefghijklmnopqrstuvwxyz0123456789.,!?'%$")
-CORPUS = [
-    "the oil stocks rally falls senate stop done",
-    "café naïve hello world the the",
-    "我爱北京 한국어 नमस्ते",
-] * 4
+def offsets_of(family, text):
+    return tokenizer_of(family)(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
 
 
-def word_piece():
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=120, special_tokens=["[UNK]"], initial_alphabet=ALPHABET, show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return tokenizer
-
-
-def byte_level(trim_offsets):
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim_offsets)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return tokenizer
-
-
-def sentence_piece():
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120,
-        special_tokens=["<unk>"],
-        unk_token="<unk>",
-        initial_alphabet=ALPHABET,  # neighbours out of the alphabet become one token, and so one word
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return tokenizer
-
-
-TOKENIZERS = {
-    "wordpiece": word_piece(),
-    "bytes": byte_level(False),
-    "bytes-trimmed": byte_level(True),
-    "unigram": sentence_piece(),
-}
-
-
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_laws_hold_for_real_tokenizers(name):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_laws_hold_for_real_tokenizers(family):
     generator = random.Random(4)
     fuzzed = [text for text in random_texts(300, seed=5) if "\ud800" not in text]  # no tokenizer takes one
     for text in TEXTS + fuzzed:
-        offsets = TOKENIZERS[name].encode(text).offsets
+        offsets = offsets_of(family, text)
         scores = [generator.gauss(0, 1) for _ in offsets]
         for level in ("word", "token", "sentence"):
             check_laws(text, offsets, scores, level)
@@ -408,10 +359,10 @@ def test_laws_hold_for_real_tokenizers(name):
         assert found == reference_groups(text, offsets) or not reference_groups(text, offsets)
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_real_tokenizers_give_the_same_words(name):
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in JOINING])
+def test_real_tokenizers_give_the_same_words(family):
     text = "The  stocks rally, don't\tthey? Café: 3.14% — oil naïve hello"
-    offsets = TOKENIZERS[name].encode(text).offsets
+    offsets = offsets_of(family, text)
     assert len(offsets) > len(words(text)), "the tokenizer must cut words for this test to mean anything"
     entries = aggregate(text, offsets, [1.0] * len(offsets), "word")
     assert [entry["word"] for entry in entries] == words(text)
@@ -420,7 +371,7 @@ def test_real_tokenizers_give_the_same_words(name):
 
 def test_byte_level_emoji_is_one_word_with_all_its_pieces():
     text = f"ok {FAMILY} 👍🏽"
-    offsets = TOKENIZERS["bytes"].encode(text).offsets
+    offsets = offsets_of("byte-level-bare", text)
     entries = aggregate(text, offsets, [1.0] * len(offsets), "word")
     assert [entry["word"] for entry in entries] == ["ok", FAMILY, "👍🏽"]
     # Family: four emoji of 4 bytes, three joiners of 3; thumb and tone: 4 bytes each; no merges for them.

@@ -3,7 +3,7 @@
 import pytest
 from pipelines import build, total
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from modeling_attrib.text_windows import tokenize
 
@@ -12,7 +12,7 @@ WORDS = " ".join(f"word{number}" for number in range(300))
 TEXTS = {"text": [WORDS], "second": ["Is this about oil?", WORDS], "first": [WORDS, "Is this about oil?"]}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tokenizer(minilm_folder):
     return AutoTokenizer.from_pretrained(minilm_folder)
 
@@ -82,7 +82,7 @@ def test_a_text_without_a_token_among_others(byte_tokenizer):
         assert total(result) == pytest.approx(result["score"], abs=1e-4)
 
 
-@pytest.mark.parametrize("text", ["Oil falls", WORDS])
+@pytest.mark.parametrize("text", ["", "Oil falls", WORDS])
 def test_padding_that_was_asked_for_makes_no_window(tokenizer, text):
     found = tokenize(tokenizer, [text], {"padding": "max_length", "max_length": 2000}, 150, 20)
     plain = tokenize(tokenizer, [text], {}, 150, 20)
@@ -92,3 +92,30 @@ def test_padding_that_was_asked_for_makes_no_window(tokenizer, text):
 @pytest.mark.parametrize("arguments", [{"return_offsets_mapping": False}, {"return_overflowing_tokens": True}])
 def test_arguments_that_change_the_answers_form_change_nothing(tokenizer, arguments):
     assert tokenize(tokenizer, [WORDS], arguments, 150, 20) == tokenize(tokenizer, [WORDS], {}, 150, 20)
+
+
+@pytest.mark.parametrize("arguments", [{"max_length": 9}, {"max_length": 9, "truncation": None}])
+def test_a_length_alone_cuts_as_tokenizers_do(tokenizer, arguments):
+    for side in ("left", "right"):
+        tokenizer.truncation_side = side
+        found = tokenize(tokenizer, [WORDS], arguments, 150, 20)
+        assert [token.id for token in found.tokens] == tokenizer(WORDS, truncation=True, max_length=9)["input_ids"]
+        assert len(found.windows) == 1
+
+
+def test_padding_to_a_length_cuts_nothing(tokenizer):
+    found = tokenize(tokenizer, [WORDS], {"max_length": 9, "padding": "max_length"}, 150, 20)
+    assert found == tokenize(tokenizer, [WORDS], {}, 150, 20)
+
+
+@pytest.mark.parametrize("arguments", [{"truncation": True}, {"truncation": "only_first", "padding": "max_length"}])
+def test_a_text_is_cut_to_what_the_model_reads_where_the_tokenizer_knows_no_length(tokenizer, arguments):
+    expected = tokenize(tokenizer, [WORDS], arguments | {"max_length": 150}, 150, 20)
+    tokenizer.model_max_length = int(1e30)
+    assert tokenize(tokenizer, [WORDS], arguments, 150, 20) == expected
+    assert len(expected.tokens) == 150
+
+
+def test_a_tokenizer_that_does_not_know_where_its_tokens_are_is_refused():
+    with pytest.raises(ValueError, match="need a fast tokenizer"):
+        tokenize(ByT5Tokenizer(), ["Oil falls"], {}, 150, 20)
