@@ -18,9 +18,13 @@ class Untouched:
 
     Some models change when they run: BigBird's block-sparse attention becomes full attention for good at the first
     short text, rotary frequencies are scaled to a text's length, batch norms learn. Nothing is written where nothing
-    changed: other threads may run the model meanwhile. Weights are not looked at: forward passes only read them.
+    changed: other threads may run the model meanwhile.
+
+    A run that wrote to weights is not undone, in part or in whole: RWKV scales its weights at its first text, and notes
+    that it did.
 
     Attributes:
+        written: names of the weights that the run wrote to.
         changes: what the run had made another model of, as text: modules, switches and words. Numbers, tensors and
             collections, which caches are made of, are put back without a word.
 
@@ -29,6 +33,7 @@ class Untouched:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.written: list[str] = []
         self.changes: list[str] = []
         self._model = model
 
@@ -46,6 +51,7 @@ class Untouched:
         self._buffers = [
             (name, buffer, _version(buffer), _copy(buffer)) for name, buffer in self._model.named_buffers()
         ]
+        self._weights = [(name, weight, _version(weight)) for name, weight in self._model.named_parameters()]
         self._device = self._model.device
         self._random = random.getstate(), random_state(self._device)
         return self
@@ -56,6 +62,9 @@ class Untouched:
         if random.getstate() != self._random[0]:
             random.setstate(self._random[0])
         set_random_state(self._random[1], self._device)
+        self.written = [name for name, weight, version in self._weights if _version(weight) != version]
+        if self.written:
+            return
         for name, thing, before in self._attributes:
             self._put_back_attributes(name, thing, before)
         for name, key, value, before in self._collections:
@@ -108,8 +117,8 @@ def _refill(collection: Any, items: Any) -> None:
         collection.update(items)
 
 
-def _version(buffer: torch.Tensor) -> int:
-    return 0 if buffer.is_inference() else buffer._version
+def _version(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _copy(buffer: torch.Tensor) -> torch.Tensor | None:

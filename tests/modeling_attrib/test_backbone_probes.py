@@ -237,6 +237,22 @@ def test_what_cannot_be_put_back_is_refused():
         explain(restless(large=True)[0])
 
 
+def scaling_once():
+    """RWKV halves some weights at its first text in evaluation mode, and notes that it did."""
+    sizes = {"vocab_size": 120, "hidden_size": 32, "num_hidden_layers": 4, "attention_hidden_size": 32}
+    return other("Rwkv", sizes=sizes | {"intermediate_size": 48, "rescale_every": 2})
+
+
+def test_weights_that_a_first_text_scales_are_scaled_once():
+    explained, read = scaling_once(), scaling_once()
+    text = make_batch((7,))
+    assert explain(explained, text, attribution_method="gradient_x_input").attributions.abs().sum() > 0
+    expected = explain_nothing(read, text)
+    torch.testing.assert_close(explain_nothing(explained, text), expected, rtol=1e-4, atol=1e-6)
+    for one, other_one in zip(explained.parameters(), read.parameters()):
+        assert torch.equal(one, other_one)
+
+
 def test_a_probe_in_training_mode_teaches_no_batch_norm():
     model = build("bert", pooling="cls")
     block = model.backbone.encoder.layer[0].output
