@@ -16,8 +16,8 @@ WORDS = {
 FILLER = ["the", "a", "of", "on", "today", "said", "with", "after", "new", "old"]
 
 
-def write_backbone(folder: Path) -> Path:
-    """Save a random two-layer BERT of width 32 and a WordPiece tokenizer of whole words."""
+def write_backbone(folder: Path, positions: int = 64) -> Path:
+    """Save a random two-layer BERT of width 32 and a WordPiece tokenizer of whole words, which read `positions` tokens."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = {word: i for i, word in enumerate(special + FILLER + WORDS["sports"] + WORDS["business"])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
@@ -27,11 +27,11 @@ def write_backbone(folder: Path) -> Path:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special))
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=positions, **names)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     fast.save_pretrained(folder)

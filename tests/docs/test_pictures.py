@@ -29,7 +29,8 @@ def test_picture_was_taken_of_todays_looks(name):
 
 
 def test_every_picture_of_the_readme_is_noted():
-    assert set(re.findall(r"\(docs/(\S+\.png)\)", (ROOT / "README.md").read_text(encoding="utf-8"))) == set(NOTES)
+    shown = re.findall(r'src="docs/(\S+\.png)"', (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert set(shown) == set(NOTES)
 
 
 def test_readme_says_what_the_browser_picture_shows():
