@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tests.conformance.naive_values import NAIVE, naive_pass
+from tests.conformance.naive_values import NAIVE, naive_pass, path_integral
 from tests.conformance.subjects import (
     BATCHES,
     LONGER,
@@ -195,6 +195,17 @@ def equals_the_naive_value(subject: Subject, method: str) -> str | None:
     return None
 
 
+def follows_the_logits(subject: Subject, method: str) -> None:
+    """Integrated gradients sum to differences of the bare backbone's logits: gradients are whole."""
+    if method != "integrated_gradients" or not subject.is_thorough:
+        return
+    scores = subject.answer(method, "long")[1]
+    expected = path_integral(subject, BATCHES["long"])
+    gap = float(((scores.sum(dim=-1) - expected).abs() / scores.abs().sum(dim=-1)).max())
+    if gap > max(subject.tolerance * 10, 1e-3):
+        raise WrongAnswerError(f"differs from differences of the logits by {gap:.1%}")
+
+
 CHECKS: tuple[Callable[[Subject, str], str | None], ...] = (
     is_of_the_backbone,
     is_the_same_alone,
@@ -203,4 +214,5 @@ CHECKS: tuple[Callable[[Subject, str], str | None], ...] = (
     is_local,
     is_a_rule_of_its_own,
     equals_the_naive_value,
+    follows_the_logits,
 )

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import logging
 
-from attrib_lab.files import write_whole
+from attrib_lab.storage.files import write_whole
 from tests.conformance import table
 from tests.conformance.checks import METHODS, POOLINGS, judge, leaves_no_trace, one_line
 from tests.conformance.subjects import Subject, build, computes_in, kernel_of
