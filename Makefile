@@ -12,7 +12,7 @@ ARGS ?=
 MODEL ?= outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest test-xla test-slow test-gpu browser test-browser pictures lint format bench bench-gpu \
+.PHONY: help venv demo test test-oldest test-xla test-slow test-gpu browser test-browser pictures architectures lint format bench bench-gpu \
 	bench-peers clean
 
 help: ## list the targets
@@ -73,6 +73,9 @@ test-browser: browser ## compare that page with the Python pipeline in headless 
 
 pictures: browser ## retake docs/*.png of the demo's model and its page in headless Chromium; then look at them
 	$(RUN) -m docs.take_pictures $(MODEL)
+
+architectures: venv ## ask every text model of transformers whether it can be explained, docs/architectures.md (goes on where it stopped)
+	$(TEST_ENV) $(RUN) -m tests.conformance.sweep $(ARGS)
 
 lint: venv ## check style and formatting
 	$(VENV)/bin/ruff check .

@@ -6,7 +6,7 @@ from .attention_records import AttentionRecord, AttentionRecorder
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32
-from .taps import Taps, check_states, start_of_graph
+from .taps import Taps, check_layers, start_of_graph
 
 
 ORIENTATIONS = ("key", "query")
@@ -94,7 +94,7 @@ def attention_gradient(
     with words, AttentionRecorder() as recorder, Taps(list(stack)) as tap:
         logits = classifier.classify(inputs | given, weights)
     records = recorder.layers(classifier, inputs)
-    check_states(classifier, tap.values, inputs)
+    check_layers(classifier, tap.values, inputs)
     hidden = [tap.values[index] for index in indices]
     objective = request.objective(logits)
     scale = GradientScale(objective, weights)

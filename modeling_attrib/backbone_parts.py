@@ -110,8 +110,15 @@ def _reserved_positions(backbone: nn.Module) -> int:
 
 
 def _find_layer_stack(backbone: nn.Module, modules: dict[str, nn.Module]) -> str:
-    """Name of the outermost and longest ModuleList: the stack of encoder layers."""
-    lists = [name for name, module in modules.items() if isinstance(module, nn.ModuleList) and len(module)]
+    """Name of the outermost and longest ModuleList of modules with parts of their own: the stack of encoder layers.
+
+    A list of tables is none (MarkupLM has more of them, for a page's tags, than layers).
+    """
+    lists = [
+        name
+        for name, module in modules.items()
+        if isinstance(module, nn.ModuleList) and any(next(layer.children(), None) is not None for layer in module)
+    ]
     outermost = [name for name in lists if not any(name.startswith(other + ".") for other in lists)]
     if not outermost:
         raise ValueError(

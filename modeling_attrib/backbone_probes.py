@@ -67,9 +67,10 @@ class BackboneProbes:
             )
         layer = self._ask(layer_without_gradient, classifier)
         if layer is not None:
+            before = "as it was before quantisation, or " if layer.endswith("quantised)") else ""
             raise ValueError(
                 f"{layer} passes no gradient, so a method with a backward pass would answer wrongly: explain the model "
-                "as it was before quantisation, or by a method of one forward pass (attention_last, rollout, expnet)."
+                f"{before}by a method of one forward pass (attention_last, rollout, expnet)."
             )
 
     def mixes_tokens(self, classifier: nn.Module) -> bool:

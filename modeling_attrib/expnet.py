@@ -12,7 +12,7 @@ from .attention_records import SOFTMAX, AttentionRecorder, record_attention, ser
 from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .half_precision import at_least_float32
-from .taps import Taps, check_states
+from .taps import Taps, check_layers
 
 
 _ENTRIES_AT_ONCE = 1 << 18  # of A, over texts and heads: what stays in a core's cache is read again at little cost
@@ -162,7 +162,7 @@ def read_features(classifier: Classifier, inputs: Inputs) -> tuple[torch.Tensor,
     if classifier.config.attribution_head_reads == "states":
         with Taps(list(find_parts(classifier.backbone).layers)) as tap:
             logits = classifier.classify(inputs, weights)
-        check_states(classifier, tap.values, inputs)
+        check_layers(classifier, tap.values, inputs)
         return logits, torch.cat([at_least_float32(state) for state in tap.values], dim=-1)
     with AttentionPatterns(mask) as patterns:
         logits = classifier.classify(inputs, weights)

@@ -1,4 +1,4 @@
-"""Layers that compute on whole numbers, and whether a gradient passes them."""
+"""Layers that no gradient passes: quantised ones, and those that a backbone runs outside autograd."""
 
 import threading
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .attribution_methods import Inputs
 from .probe_inputs import probe_inputs
 
 
@@ -13,8 +14,9 @@ _ALLOWED = 0.2  # of the output's change: rounding to 8 bits leaves a fiftieth, 
 
 
 def layer_without_gradient(classifier: nn.Module) -> str | None:
-    """Name and class of a quantised layer that passes no gradient, or not its own; None if there is none.
+    """Name, class and kind of a layer that passes no gradient, or not its own; None if there is none.
 
+    Some backbones run layers under `torch.no_grad` (HRM its earlier cycles): a gradient would miss what they did.
     torch's own quantised layers compute outside autograd. Of others (bitsandbytes, torchao, GPTQ), which keep their
     weights as packed whole numbers or as a tensor type of their own, some pass the gradient of what they compute and
     some do not: a text is read, and the gradient of each compared with how its output changes from token to token.
@@ -25,14 +27,36 @@ def layer_without_gradient(classifier: nn.Module) -> str | None:
             return f"{name} ({type(module).__name__}, quantised)"
         if _keeps_whole_numbers(module):
             suspects[module] = name
-    if not suspects:
-        return None
     inputs = probe_inputs(classifier, 3, 8)
+    outside = _layer_outside_autograd(classifier, inputs)
+    if outside or not suspects:
+        return outside
     with _Watch(list(suspects)) as watch:
         classifier.classify(inputs, inputs["attention_mask"].to(classifier.dtype))
     for module, error in watch.errors.items():
         if error > _ALLOWED:
             return f"{suspects[module]} ({type(module).__name__}, quantised)"
+    return None
+
+
+@torch.enable_grad()
+def _layer_outside_autograd(classifier: nn.Module, inputs: Inputs) -> str | None:
+    thread, outside = threading.get_ident(), []
+
+    def look(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if threading.get_ident() == thread and not torch.is_grad_enabled():
+            outside.append(module)
+
+    stacks = [module for module in classifier.modules() if isinstance(module, nn.ModuleList)]
+    handles = [layer.register_forward_pre_hook(look) for stack in stacks for layer in stack]
+    try:
+        classifier.encode(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, module in classifier.named_modules():
+        if outside and module is outside[0]:
+            return f"{name} ({type(module).__name__}, run outside autograd)"
     return None
 
 

@@ -28,7 +28,7 @@ from .half_precision import GradientScale, at_least_float32
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
-from .taps import Taps, check_states, start_of_graph
+from .taps import Taps, check_layers, start_of_graph
 from .xla_devices import check_autograd, is_xla
 
 
@@ -429,6 +429,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             kernel = ExplicitAttention() if through_alpha else contextlib.nullcontext()
             with words, AttentionRecorder() as recorder, kernel, tap:
                 encoded = self._run_backbone(inputs | given, returned)
+            check_layers(self, tap.values, inputs)
             hidden = encoded.last_hidden_state
             pooling = self._pooling_weights(inputs["attention_mask"])
             winning = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling))).amax(dim=-1)
@@ -438,7 +439,6 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 scale.enlarge(winning).sum(), states, retain_graph=training, create_graph=through_alpha
             )
             records = recorder.layers(self, inputs)
-            check_states(self, tap.values, inputs)
             with contextlib.nullcontext() if through_alpha else torch.no_grad():
                 mask = inputs["attention_mask"]
                 alpha = sum(

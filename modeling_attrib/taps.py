@@ -29,6 +29,16 @@ def check_states(classifier: Classifier, states: list[torch.Tensor], inputs: Inp
         )
 
 
+def check_layers(classifier: Classifier, states: list[torch.Tensor], inputs: Inputs) -> None:
+    """Raise ValueError unless the states that entered the layers are laid out so, one of each attention product."""
+    check_states(classifier, states, inputs)
+    if len(states) != classifier.num_layers:
+        raise ValueError(
+            f"{type(classifier.backbone).__name__}: states enter {len(states)} layers, and its configuration speaks of "
+            f"{classifier.num_layers}, so that attention and states of a layer cannot be told to belong together."
+        )
+
+
 def check_tensor(module: nn.Module, value: object) -> None:
     """Raise ValueError, naming the module, if what it takes or gives is not one tensor of states."""
     if not isinstance(value, torch.Tensor):
@@ -108,7 +118,9 @@ class Taps:
             value = self._replacement.clone()  # the backbone may add to it in place
         # Only where the graph starts: a shared layer comes by again. Behind frozen weights there is no graph yet.
         if (self._leaf or not value.requires_grad) and not self.values:
-            value = value.detach().requires_grad_()
+            leaf = value.detach().requires_grad_()
+            self.values.append(leaf)
+            return leaf.clone()  # the backbone may write to it in place (CTRL scales its embeddings)
         self.values.append(value)
         return value
 

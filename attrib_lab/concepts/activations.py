@@ -12,7 +12,7 @@ from modeling_attrib.attention_records import AttentionRecorder
 from modeling_attrib.attribution_methods import Inputs
 from modeling_attrib.backbone_parts import find_parts
 from modeling_attrib.pipeline_attrib import token_limit
-from modeling_attrib.taps import Taps, check_states
+from modeling_attrib.taps import Taps, check_layers
 
 from ..terminal.progress import Progress
 
@@ -45,7 +45,7 @@ class LayerReader:
         for places, inputs, words in self._batches(texts, description):
             with torch.no_grad(), Taps(list(find_parts(self.model.backbone).layers)) as tap:
                 self.model.classify(inputs)
-            check_states(self.model, tap.values, inputs)
+            check_layers(self.model, tap.values, inputs)
             hidden = tap.values[self.layer].detach().float()
             for row, place in enumerate(places):
                 states[place] = hidden[row][words[row]].cpu().numpy()
@@ -78,7 +78,7 @@ class LayerReader:
             weights = self.model.token_weights(inputs)
             with AttentionRecorder() as recorder, Taps(list(find_parts(self.model.backbone).layers)) as tap:
                 logits = self.model.classify(inputs, weights)
-            check_states(self.model, tap.values, inputs)
+            check_layers(self.model, tap.values, inputs)
             state = tap.values[self.layer]
             gradients = [torch.autograd.grad(total, state, retain_graph=True)[0] for total in logits.sum(dim=0)]
         with torch.no_grad():

@@ -1,0 +1,152 @@
+"""The table of architectures, docs/architectures.md: made of the sweep's rows, and read back by the tests."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+
+from tests.conformance.checks import FAMILIES
+from tests.conformance.text_models import NOT_TEXT, known_types
+
+
+Rows = list[dict[str, Any]]
+YES, PARTLY, NO = "yes", "partly", "no"
+FINE = ("holds", "refused")
+# Of what a refusal says, what the table says; a refusal that is not here has to be read, and entered.
+REASONS = {
+    r"an encoder-decoder whose encoder transformers does not offer": "encoder-decoder without an encoder by itself",
+    r"takes no attention_mask": "takes no attention mask",
+    r"word embeddings were not found": "has no table of words",
+    r"activation .* \((\w+)\) has no propagation rule": r"no rule for \1",
+    r"activation .* beside a tanh-based GELU": "no rule for tanh beside a tanh-based GELU",
+    r"is not one softmax over all tokens in each layer": "attention is not one softmax over all tokens in each layer",
+    r"some part of this backbone has no propagation rule": "a part has no rule: relevance is not conserved",
+    r"words reach other tokens' states": "words are mixed before the layers",
+    r"the text reaches the logits around the layers": "words reach the logits around the layers",
+    r"norms: the rule never met": "norms are written by hand",
+    r"is not \(batch, tokens, width\)": "states are not (texts, tokens, width)",
+    r"changes itself when it reads a short text": "changes itself when it reads a short text",
+    r"You have to specify bbox": "needs boxes beside the text",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: a verdict for each family of methods, and why."""
+
+    model_type: str
+    cells: tuple[str, ...]
+    reasons: str
+
+    def __str__(self) -> str:
+        return f"| {' | '.join((f'`{self.model_type}`', *self.cells, self.reasons))} |"
+
+
+def line(model_type: str, rows: Rows) -> Line:
+    """Of the rows of one type.
+
+    Raises:
+        ValueError: for a row that is wrong or crashed, and for a refusal that `REASONS` does not know.
+    """
+    reasons: dict[str, list[str]] = {}
+    verdicts: dict[str, set[str]] = {family: set() for family in FAMILIES}
+    for row in rows:
+        if row["outcome"] not in FINE:
+            raise ValueError(f"{model_type}, {place(row)}: {row['outcome']}: {row['reason']}")
+        for family, methods in FAMILIES.items():
+            if row["method"] in ("", *methods):
+                verdicts[family].add(YES if row["outcome"] == "holds" else NO)
+        if row["outcome"] != "holds":
+            reasons.setdefault(short_reason(row["reason"]), []).append(row["method"] or row["kernel"])
+        elif "lets padding into the logits" in row["reason"]:
+            reasons.setdefault("padding reaches the logits", [])
+    cells = tuple(PARTLY if len(verdicts[family]) > 1 else verdicts[family].pop() for family in FAMILIES)
+    return Line(model_type, cells, "; ".join(sorted(reasons)))
+
+
+def place(row: dict[str, Any]) -> str:
+    """Where a row was asked: kernel, pooling and method."""
+    return " ".join(row[name] for name in ("kernel", "pooling", "method") if row[name])
+
+
+def short_reason(reason: str) -> str:
+    """A few words for what a refusal says.
+
+    Raises:
+        ValueError: if nobody has entered any.
+    """
+    for pattern, words in REASONS.items():
+        found = re.search(pattern, reason)
+        if found:
+            return found.expand(words)
+    raise ValueError(f"no short reason for: {reason}")
+
+
+def render(results: dict[str, Rows]) -> str:
+    """The page."""
+    lines = [line(model_type, rows) for model_type, rows in sorted(results.items())]
+    return _PAGE.format(
+        transformers=transformers.__version__,
+        torch=torch.__version__.partition("+")[0],
+        count=len(lines),
+        whole=sum(set(entry.cells) == {YES} for entry in lines),
+        part=sum(set(entry.cells) not in ({YES}, {NO}) for entry in lines),
+        none=sum(set(entry.cells) == {NO} for entry in lines),
+        others="; ".join(f"{reason} ({len(_known(names))})" for reason, names in NOT_TEXT.items()),
+        families=" | ".join(f"{family}" for family in FAMILIES),
+        methods="\n".join(
+            f"* **{family}**: {', '.join(f'`{m}`' for m in names)}" for family, names in FAMILIES.items()
+        ),
+        rule=" | ".join("---" for _ in FAMILIES),
+        lines="\n".join(map(str, lines)),
+    )
+
+
+def _known(names: str) -> list[str]:
+    return [name for name in names.split() if name in known_types()]
+
+
+def read(page: str) -> dict[str, Line]:
+    """The lines of a page, by model type."""
+    found = {}
+    for text in page.splitlines():
+        cells = [cell.strip() for cell in text.strip("|").split("|")]
+        if text.startswith("| `") and len(cells) == len(FAMILIES) + 2:
+            name = cells[0].strip("`")
+            found[name] = Line(name, tuple(cells[1:-1]), cells[-1])
+    return found
+
+
+def version(page: str) -> str:
+    """The version of transformers that a page is about."""
+    return re.search(r"transformers (\S+), torch", page).group(1)
+
+
+_PAGE = """# Which backbones can be explained
+
+Generated by `make architectures` with transformers {transformers}, torch {torch}: do not edit.
+
+Every model type that `AutoModel` or `AutoModelForTextEncoding` gives and that reads text alone, {count} in all: a tiny
+model with random weights, under SDPA and eager attention where transformers has both, with mean, first and last
+pooling. **yes**: the method answers, and its answer holds. **no**: it is refused, with a `ValueError` that says why in
+full. **partly**: some of the methods, or one of the kernels. All four families: {whole} types; some of them: {part};
+none: {none}.
+
+{methods}
+
+What an answer must hold: the logits are those of the bare backbone; a text has the same scores alone and in a padded
+batch; freezing weights changes nothing; without biases the scores of `lrp` sum to each logit, and of a text whose words
+are silent but for one, that one has all of the score; the others equal values worked out from the attention and states
+that transformers itself returns; no explanation changes the model. The tests are in `tests/conformance`.
+
+Where *padding reaches the logits*, the backbone itself reads padded batches otherwise than single texts: explain texts
+of one length together.
+
+| model type | {families} | why not, or what to know |
+| --- | {rule} | --- |
+{lines}
+
+Not tried, because they read something else than text, or something beside it: {others}.
+"""
