@@ -10,11 +10,12 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from .attribution_methods import AttributionMethod, other_methods
-from .backbone_parts import attention_kernel
+from .backbone_parts import attention_kernel, find_parts
 from .conservation import conservation_error
 from .gradient_flow import layer_without_gradient
 from .model_structure import Structure, structure_of
 from .probe_inputs import probe_inputs
+from .taps import Taps
 from .untouched import Untouched
 from .word_places import mixes_tokens, word_out_of_place
 
@@ -52,7 +53,8 @@ class BackboneProbes:
     def refuse(self, classifier: nn.Module, method: AttributionMethod) -> None:
         """Raise ValueError, with the reason and the methods that remain, if `method` would explain wrongly."""
         self._ask(_changes_itself, classifier)
-        self._ask(layer_without_gradient, classifier)  # for later: while rules are active it could not be found out
+        if not _has_no_backward_pass(classifier):
+            self._ask(layer_without_gradient, classifier)  # for later: while rules are active it could not be found out
         if method.needs_words_apart:
             self._ask(_words_out_of_place, classifier, method)
         if method.needs_every_rule:
@@ -60,7 +62,7 @@ class BackboneProbes:
 
     def refuse_without_gradient(self, classifier: nn.Module) -> None:
         """Raise ValueError, naming the layer or the kernel, if some layer passes no gradient."""
-        if attention_kernel(classifier.backbone) == "flex_attention" and classifier.device.type == "cpu":
+        if _has_no_backward_pass(classifier):
             raise ValueError(
                 "attn_implementation='flex_attention' has no backward pass on a CPU: load the model with 'sdpa' or "
                 "'eager'."
@@ -77,6 +79,10 @@ class BackboneProbes:
         """Whether a token's last state depends on other tokens' states behind the last attention product."""
         return self._ask(_mixes_tokens, classifier)
 
+    def lays_out_texts_first(self, classifier: nn.Module) -> bool:
+        """Whether token states are (batch, tokens, width): of as many texts as tokens, shapes tell nothing."""
+        return self._ask(_lays_out_texts_first, classifier)
+
     def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
         structure = getattr(self._here, "structure", None) or structure_of(classifier)
         with self._lock:
@@ -90,6 +96,10 @@ class BackboneProbes:
                 found = self._found.setdefault(structure, found)
                 found[question] = answer
             return found[question]
+
+
+def _has_no_backward_pass(classifier: nn.Module) -> bool:
+    return attention_kernel(classifier.backbone) == "flex_attention" and classifier.device.type == "cpu"
 
 
 def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
@@ -141,3 +151,9 @@ def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
 
 def _mixes_tokens(classifier: nn.Module) -> bool:
     return mixes_tokens(classifier, probe_inputs(classifier, 4, 9))
+
+
+def _lays_out_texts_first(classifier: nn.Module) -> bool:
+    with Taps([find_parts(classifier.backbone).layers[0]]) as tap:
+        classifier.encode(probe_inputs(classifier, 2, 8))
+    return len(tap.values[0]) == 2

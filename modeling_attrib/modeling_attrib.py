@@ -112,7 +112,6 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.classifier = nn.Linear(width, config.num_labels)
         self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
-        self._texts_first: tuple[nn.Module, bool] | None = None  # of which backbone, and whether they are
         self._probes = BackboneProbes()
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         if "attention_mask" not in self.backbone_arguments:
@@ -342,19 +341,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             return False
         return not (any(m.training for m in self.backbone.modules()) or self._probes.mixes_tokens(self))
 
-    def lays_out_texts_first(self, inputs: Inputs) -> bool:
-        """Whether token states are (batch, tokens, width), not (tokens, batch, width) as XLNet's.
-
-        Found out on the first of these texts alone, when first asked for: of as many texts as tokens, shapes tell
-        nothing.
-        """
-        if self._texts_first is None or self._texts_first[0] is not self.backbone:
-            alone = {name: value[:1] for name, value in inputs.items()}
-            devices = [self.device] if self.device.type == "cuda" else []
-            with torch.no_grad(), torch.random.fork_rng(devices), Taps([find_parts(self.backbone).layers[0]]) as tap:
-                self._run_backbone(alone)
-            self._texts_first = self.backbone, len(tap.values[0]) == 1
-        return self._texts_first[1]
+    def lays_out_texts_first(self) -> bool:
+        """Whether token states are (batch, tokens, width), not (tokens, batch, width) as XLNet's."""
+        return self._probes.lays_out_texts_first(self)
 
     # Inside ----------------------------------------------------------------------------------------------------
 
