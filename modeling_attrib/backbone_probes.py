@@ -10,11 +10,12 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from .attribution_methods import AttributionMethod, other_methods
-from .backbone_parts import attention_kernel
+from .backbone_parts import attention_kernel, find_parts
 from .conservation import conservation_error
 from .gradient_flow import layer_without_gradient
 from .model_structure import Structure, structure_of
 from .probe_inputs import probe_inputs
+from .taps import Taps
 from .untouched import Untouched
 from .word_places import mixes_tokens, word_out_of_place
 
@@ -43,7 +44,7 @@ class BackboneProbes:
     def same_model(self, classifier: nn.Module) -> Iterator[None]:
         """Context in which this thread takes the classifier for what it was on entering, without looking again."""
         outer = getattr(self._here, "structure", None)
-        self._here.structure = structure_of(classifier) if outer is None else outer
+        self._here.structure = self._structure(classifier)
         try:
             yield
         finally:
@@ -58,6 +59,7 @@ class BackboneProbes:
         if method.needs_every_rule:
             self._ask(_loses_relevance, classifier, method)
 
+    @torch.compiler.disable  # as explanations are: of a head that reads adjusted features, logits ask for it too
     def refuse_without_gradient(self, classifier: nn.Module) -> None:
         """Raise ValueError, naming the layer or the kernel, if some layer passes no gradient."""
         if attention_kernel(classifier.backbone) == "flex_attention" and classifier.device.type == "cpu":
@@ -72,12 +74,19 @@ class BackboneProbes:
                 "as it was before quantisation, or by a method of one forward pass (attention_last, rollout, expnet)."
             )
 
+    def lays_out_texts_first(self, classifier: nn.Module) -> bool:
+        """Whether token states are (batch, tokens, width)."""
+        return self._ask(_lays_out_texts_first, classifier)
+
     def mixes_tokens(self, classifier: nn.Module) -> bool:
         """Whether a token's last state depends on other tokens' states behind the last attention product."""
         return self._ask(_mixes_tokens, classifier)
 
+    def _structure(self, classifier: nn.Module) -> Structure:
+        return getattr(self._here, "structure", None) or structure_of(classifier)
+
     def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
-        structure = getattr(self._here, "structure", None) or structure_of(classifier)
+        structure = self._structure(classifier)
         with self._lock:
             found = self._found.get(structure, {})
             if question not in found:
@@ -140,3 +149,9 @@ def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
 
 def _mixes_tokens(classifier: nn.Module) -> bool:
     return mixes_tokens(classifier, probe_inputs(classifier, 4, 9))
+
+
+def _lays_out_texts_first(classifier: nn.Module) -> bool:
+    with Taps([find_parts(classifier.backbone).layers[0]]) as tap:
+        classifier.encode(probe_inputs(classifier, 1, 8))
+    return len(tap.values[0]) == 1

@@ -19,7 +19,7 @@ def check_states(classifier: Classifier, states: list[torch.Tensor], inputs: Inp
         raise ValueError(f"{name}: the part that token states are read at never ran.")
     fits = states[0].dim() == 3 and tuple(states[0].shape[:2]) == (batch, tokens)
     # As many texts as tokens: (tokens, batch) would look the same. A graph is recorded with unlike sizes.
-    if fits and get_proxy_mode() is None and batch == tokens and not classifier.lays_out_texts_first(inputs):
+    if fits and get_proxy_mode() is None and batch == tokens and not classifier.lays_out_texts_first():
         fits = False
     if not fits:
         raise ValueError(
