@@ -44,7 +44,7 @@ class BackboneProbes:
     def same_model(self, classifier: nn.Module) -> Iterator[None]:
         """Context in which this thread takes the classifier for what it was on entering, without looking again."""
         outer = getattr(self._here, "structure", None)
-        self._here.structure = structure_of(classifier) if outer is None else outer
+        self._here.structure = self._structure(classifier)
         try:
             yield
         finally:
@@ -60,6 +60,7 @@ class BackboneProbes:
         if method.needs_every_rule:
             self._ask(_loses_relevance, classifier, method)
 
+    @torch.compiler.disable  # as explanations are: of a head that reads adjusted features, logits ask for it too
     def refuse_without_gradient(self, classifier: nn.Module) -> None:
         """Raise ValueError, naming the layer or the kernel, if some layer passes no gradient."""
         if _has_no_backward_pass(classifier):
@@ -75,16 +76,19 @@ class BackboneProbes:
                 f"{before}by a method of one forward pass (attention_last, rollout, expnet)."
             )
 
+    def lays_out_texts_first(self, classifier: nn.Module) -> bool:
+        """Whether token states are (batch, tokens, width)."""
+        return self._ask(_lays_out_texts_first, classifier)
+
     def mixes_tokens(self, classifier: nn.Module) -> bool:
         """Whether a token's last state depends on other tokens' states behind the last attention product."""
         return self._ask(_mixes_tokens, classifier)
 
-    def lays_out_texts_first(self, classifier: nn.Module) -> bool:
-        """Whether token states are (batch, tokens, width): of as many texts as tokens, shapes tell nothing."""
-        return self._ask(_lays_out_texts_first, classifier)
+    def _structure(self, classifier: nn.Module) -> Structure:
+        return getattr(self._here, "structure", None) or structure_of(classifier)
 
     def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
-        structure = getattr(self._here, "structure", None) or structure_of(classifier)
+        structure = self._structure(classifier)
         with self._lock:
             found = self._found.get(structure, {})
             if question not in found:
@@ -155,5 +159,5 @@ def _mixes_tokens(classifier: nn.Module) -> bool:
 
 def _lays_out_texts_first(classifier: nn.Module) -> bool:
     with Taps([find_parts(classifier.backbone).layers[0]]) as tap:
-        classifier.encode(probe_inputs(classifier, 2, 8))
-    return len(tap.values[0]) == 2
+        classifier.encode(probe_inputs(classifier, 1, 8))
+    return len(tap.values[0]) == 1

@@ -3,39 +3,40 @@
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .attention_gradient_methods import gae  # noqa: F401 - what it registers
 from .attention_masks import FiniteScores
-from .attention_methods import combine_attention_and_gradient, select_layers
-from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
 from .backbone_parts import attention_kernel, find_parts, is_causal
 from .backbone_probes import BackboneProbes
+from .classifier_output import AttribSequenceClassifierOutput
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig
-from .contrastive import supervised_contrastive_loss
 from .expnet import build_expnet
-from .half_precision import GradientScale, at_least_float32
+from .feature_adjustment import encode_and_weigh, outside_inference_mode
+from .half_precision import at_least_float32
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
+from .losses import classification_loss
+from .pooling import pooling_weights, weighted_sum
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
-from .taps import Taps, check_layers, start_of_graph
 from .xla_devices import check_autograd, is_xla
 
 
 if TYPE_CHECKING:
     # Never run. Loading and saving remote code looks for import lines only: the first line ships the pipeline beside
     # this file, the others are there because transformers 4 copies from a folder only what this file names itself.
+    from .attention_methods import select_layers  # noqa: F401
+    from .attention_records import AttentionRecorder  # noqa: F401
     from .conservation import conservation_error  # noqa: F401
+    from .contrastive import supervised_contrastive_loss  # noqa: F401
     from .frozen_functions import rescale  # noqa: F401
     from .gradient_flow import layer_without_gradient  # noqa: F401
     from .html_attrib import render_html  # noqa: F401
@@ -46,39 +47,13 @@ if TYPE_CHECKING:
     from .propagation_methods import propagate  # noqa: F401
     from .propagation_rules import PropagationRules  # noqa: F401
     from .stand_ins import StandIns  # noqa: F401
+    from .taps import Taps  # noqa: F401
     from .text_reading import TextReader  # noqa: F401
     from .text_spans import aggregate  # noqa: F401
     from .text_windows import tokenize  # noqa: F401
     from .tracing import trace_attributions  # noqa: F401
     from .untouched import Untouched  # noqa: F401
     from .word_places import word_out_of_place  # noqa: F401
-
-
-@dataclass
-class AttribSequenceClassifierOutput(ModelOutput):
-    """Output of `AttribForSequenceClassification`.
-
-    Attributes:
-        loss: scalar, when labels were given.
-        logits: (batch, labels).
-        attributions: (batch, tokens), or (batch, labels, tokens) for `attribution_target="all"`: signed, toward the
-            target; exactly 0 at padding. Special tokens keep their scores.
-        attribution_target: (batch,) or (batch, labels): the label that each row explains.
-        attribution_residual: same shape: target logit (minus contrast logit) − sum of the attributions: what no
-            token accounts for. For conservative methods this is the share of the biases; for others it is also what
-            they leave out.
-        hidden_states: where asked for, as transformers' own models return them: (batch, tokens, width) of the
-            embeddings and behind each layer.
-        attentions: where asked for, (batch, heads, tokens, tokens) of each layer.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    attributions: torch.Tensor | None = None
-    attribution_target: torch.Tensor | None = None
-    attribution_residual: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class AttribPreTrainedModel(PreTrainedModel):
@@ -245,7 +220,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             encoded, weights = self._encode_and_weigh(inputs, returned)
             states = {name: encoded[name] for name in returned}
             features, logits = self._read(encoded.last_hidden_state, weights)
-            loss = None if labels is None else self._loss(features, logits, labels)
+            loss = None if labels is None else classification_loss(self.config, features, logits, labels)
         if explain and not explanation and logits is None and self._compiled is not None:
             request = AttributionRequest(attribution_target, attribution_contrast)
             if self._compiled.takes(self, inputs, request, attribution_method, attribution_options):
@@ -310,7 +285,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     def encode(self, inputs: Inputs) -> torch.Tensor:
         """Token states (batch, tokens, width)."""
-        return self._run_backbone(inputs).last_hidden_state
+        return self.run_backbone(inputs).last_hidden_state
 
     def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (batch, labels); `weights` (batch, tokens) fixes how much the head reads of each token.
@@ -328,7 +303,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     def token_weights(self, inputs: Inputs) -> torch.Tensor:
         """How much the head reads of each token: (batch, tokens), rows sum to 1, 0 at padding."""
         if self.adjusted_norm is None:
-            return self._pooling_weights(inputs["attention_mask"])
+            return self.plain_weights(inputs)
         return self._encode_and_weigh(inputs)[1].detach()
 
     def reads_one_token(self) -> bool:
@@ -342,7 +317,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         return not (any(m.training for m in self.backbone.modules()) or self._probes.mixes_tokens(self))
 
     def lays_out_texts_first(self) -> bool:
-        """Whether token states are (batch, tokens, width), not (tokens, batch, width) as XLNet's."""
+        """Whether token states are (batch, tokens, width), not (tokens, batch, width) as XLNet's: of as many texts as
+        tokens, shapes do not tell."""
         return self._probes.lays_out_texts_first(self)
 
     # Inside ----------------------------------------------------------------------------------------------------
@@ -378,7 +354,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         return [name for name, on in asked.items() if (getattr(self.config, f"output_{name}") if on is None else on)]
 
-    def _run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
+    def run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
         extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
         extra |= {f"output_{name}": True for name in returned}
         with FiniteScores() if self.dtype == torch.float64 else contextlib.nullcontext():
@@ -402,60 +378,25 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     def _encode_and_weigh(self, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[ModelOutput, torch.Tensor]:
         """The backbone's output and how much the head reads of each token's last state (batch, tokens)."""
         if self.adjusted_norm is None:
-            return self._run_backbone(inputs, returned), self._pooling_weights(inputs["attention_mask"])
+            return self.run_backbone(inputs, returned), self.plain_weights(inputs)
         self._probes.refuse_without_gradient(self)
         if self.training and self._recomputes():
             raise ValueError("feature_adjustment needs the gradients that gradient checkpointing drops: switch it off.")
-        # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
-        config = self.config
-        training = torch.is_grad_enabled()
-        through_alpha = training and config.feature_adjustment_differentiable
-        layers = select_layers(config.feature_adjustment_layers, self.num_layers)
-        with torch.inference_mode(False), torch.enable_grad():
-            inputs = _outside_inference_mode(inputs)
-            given, words = start_of_graph(self, inputs)
-            tap = Taps(list(find_parts(self.backbone).layers))
-            kernel = ExplicitAttention() if through_alpha else contextlib.nullcontext()
-            with words, AttentionRecorder() as recorder, kernel, tap:
-                encoded = self._run_backbone(inputs | given, returned)
-            check_layers(self, tap.values, inputs)
-            hidden = encoded.last_hidden_state
-            pooling = self._pooling_weights(inputs["attention_mask"])
-            winning = self.classifier(self.adjusted_norm(_weighted_sum(hidden, pooling))).amax(dim=-1)
-            states = [tap.values[layer] for layer in layers]
-            scale = GradientScale(winning, pooling)
-            gradients = torch.autograd.grad(
-                scale.enlarge(winning).sum(), states, retain_graph=training, create_graph=through_alpha
-            )
-            records = recorder.layers(self, inputs)
-            with contextlib.nullcontext() if through_alpha else torch.no_grad():
-                mask = inputs["attention_mask"]
-                alpha = sum(
-                    combine_attention_and_gradient(records[layer], scale.restore(gradient), state, mask)
-                    for layer, gradient, state in zip(layers, gradients, states)
-                )
-                scores = at_least_float32(alpha) / config.feature_adjustment_temperature
-                weights = scores.masked_fill(~mask.bool(), -torch.inf).softmax(dim=-1).nan_to_num().to(hidden.dtype)
-        return (encoded, weights) if training else (_detached(encoded), weights.detach())
+        return encode_and_weigh(self, inputs, returned)
 
     def _recomputes(self) -> bool:
         """Whether gradient checkpointing is on: it runs layers again in the backward pass, outside rules and taps."""
         return any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
 
-    def _pooling_weights(self, mask: torch.Tensor) -> torch.Tensor:
+    def plain_weights(self, inputs: Inputs) -> torch.Tensor:
+        """How much the configuration's pooling reads of each token, features adjusted or not: (batch, tokens)."""
         weight = self.classifier.weight  # a method, where torch has quantised the layer
         dtype = weight.dtype if isinstance(weight, torch.Tensor) else self.dtype
-        real = mask.long()  # whole numbers: bfloat16, which counts to 256, would take several tokens for the last
-        if self.config.pooling == "mean":
-            share = real.to(torch.promote_types(dtype, torch.float32)) / real.sum(dim=-1, keepdim=True).clamp(min=1)
-            return share.to(dtype)
-        positions = real.cumsum(dim=-1)
-        chosen = 1 if self.config.pooling == "cls" else positions[:, -1:]  # of the real ones: padding may be left
-        return ((positions == chosen) & (real > 0)).to(dtype)
+        return pooling_weights(inputs["attention_mask"], self.config.pooling, dtype)
 
     def _read(self, hidden: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Text vectors (batch, width) and logits (batch, labels) of weighted token states."""
-        features = _weighted_sum(hidden, weights)
+        features = weighted_sum(hidden, weights)
         if self.adjusted_norm is not None:
             features = self.adjusted_norm(features)
         return features, self.classifier(self.dropout(features))
@@ -466,7 +407,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         method, options = self.choose_attribution_method(name, options)
         with self.examined(method), torch.inference_mode(False), torch.enable_grad():
-            inputs = _outside_inference_mode(inputs)
+            inputs = outside_inference_mode(inputs)
             logits, scores = method.function(self, inputs, request, **options)
         with torch.no_grad():
             padding = ~inputs["attention_mask"].bool().unsqueeze(1)
@@ -490,43 +431,6 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             "attribution_target": torch.zeros(rows, dtype=torch.long, device=logits.device),
             "attribution_residual": logits.new_zeros(rows),
         }
-
-    def _loss(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Task loss of the configuration's problem type (eq. 6 for single labels), plus the contrastive term."""
-        if self.config.problem_type is None:
-            integer = labels.dtype in (torch.long, torch.int)
-            self.config.problem_type = (
-                "regression"
-                if self.num_labels == 1
-                else "single_label_classification"
-                if integer
-                else "multi_label_classification"
-            )
-        if self.config.problem_type == "regression":
-            return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).view_as(logits.squeeze(-1)))
-        if self.config.problem_type == "multi_label_classification":
-            return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-        loss = F.cross_entropy(at_least_float32(logits), labels.long().view(-1))
-        if self.config.contrastive_weight:
-            contrast = supervised_contrastive_loss(features, labels.view(-1), self.config.contrastive_temperature)
-            loss = loss + self.config.contrastive_weight * contrast
-        return loss
-
-
-def _weighted_sum(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(batch, tokens, width) and (batch, tokens) -> (batch, width)."""
-    return (weights.unsqueeze(-1) * hidden).sum(dim=1)
-
-
-def _detached(encoded: ModelOutput) -> ModelOutput:
-    for name, value in encoded.items():
-        encoded[name] = value.detach() if isinstance(value, torch.Tensor) else tuple(part.detach() for part in value)
-    return encoded
-
-
-def _outside_inference_mode(inputs: Inputs) -> Inputs:
-    """Copies of inference-mode tensors that autograd may use."""
-    return {name: value.clone() if value.is_inference() else value for name, value in inputs.items()}
 
 
 AttribForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")

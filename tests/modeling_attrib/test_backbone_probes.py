@@ -320,9 +320,9 @@ def test_threads_that_explain_a_new_model_at_once_agree():
 def passes(monkeypatch):
     """Counts forward passes of backbones."""
     counted = []
-    run = AttribForSequenceClassification._run_backbone
+    run = AttribForSequenceClassification.run_backbone
     monkeypatch.setattr(
-        AttribForSequenceClassification, "_run_backbone", lambda *a, **k: (counted.append(1), run(*a, **k))[1]
+        AttribForSequenceClassification, "run_backbone", lambda *a, **k: (counted.append(1), run(*a, **k))[1]
     )
     return counted
 
