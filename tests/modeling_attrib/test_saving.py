@@ -41,7 +41,7 @@ STANDARD_LIBRARY = {
         "inspect",
         "itertools",
     ),
-    *("json", "math", "re", "threading", "types", "typing", "unicodedata", "warnings"),
+    *("json", "math", "operator", "random", "re", "threading", "types", "typing", "unicodedata", "warnings", "weakref"),
 }
 
 
