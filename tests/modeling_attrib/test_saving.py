@@ -32,6 +32,7 @@ STANDARD_LIBRARY = {
         "bisect",
         "collections",
         "contextlib",
+        "copy",
         "dataclasses",
         "difflib",
         "functools",
