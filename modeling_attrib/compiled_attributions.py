@@ -22,7 +22,7 @@ _TOLERANCE = 1e-4  # of the largest value: float32 kernels in another order; a w
 
 
 class CompiledAttributions:
-    """Compiles on construction, and again when the classifier's weights are no longer those that were compiled.
+    """Compiles on construction, and again when the classifier is no longer the one that was compiled.
 
     Sizes stay dynamic: one compilation serves every number of texts and tokens.
 

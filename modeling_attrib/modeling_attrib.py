@@ -244,8 +244,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         Takes a minute or so, and a C++ compiler. Whether it pays depends on the processor: on one with AVX2 alone it
         did for single texts of 64 tokens, and cost more from 128 on. From then on `forward` runs the graph where it
         can: in evaluation mode, without gradients or labels, for one target per text; everything else goes the
-        ordinary way. Sizes stay dynamic. Weights that were replaced or written to are noticed and compiled again;
-        after writes through `.data`, call this again. Keeps a second copy of the weights.
+        ordinary way. Sizes stay dynamic. Weights that were replaced or written to are noticed and compiled again, and
+        so are other modules, hooks, adapters and attributes (see `structure_of`); after writes through `.data`, call
+        this again. Keeps a second copy of the weights.
 
         Returns:
             The model itself.

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 from architectures import batch, build
+from test_model_structure import CHANGES, adapted
 
 from modeling_attrib.compiled_attributions import CompiledAttributions, _state
 
@@ -89,6 +90,23 @@ def test_changed_weights_are_compiled_again():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "change", ["an adapter switched off", "a hook that doubles", "a swapped module without parameters"]
+)
+def test_a_changed_structure_is_compiled_again(change):
+    model = adapted(dtype=torch.float32).compile_attributions()
+    if change == "a hook that doubles":
+        model.classifier.register_forward_hook(lambda module, args, output: 2 * output)
+    else:
+        CHANGES[change](model)
+    found, stale = answers(model, (5, 3)), answers(adapted(dtype=torch.float32), (5, 3))
+    expected = answers(copy.deepcopy(model), (5, 3))
+    torch.testing.assert_close(found.attributions, expected.attributions, **TOLERANCE)
+    torch.testing.assert_close(found.logits, expected.logits, **TOLERANCE)
+    assert (found.logits - stale.logits).abs().max() > 1e-2
+
+
+@pytest.mark.slow
 def test_what_cannot_be_compiled_any_more_goes_the_ordinary_way():
     model = build("bert", dtype=torch.float32).compile_attributions()
     model.config.attribution_method = "integrated_gradients"
@@ -96,6 +114,15 @@ def test_what_cannot_be_compiled_any_more_goes_the_ordinary_way():
         found = answers(model, (5, 3))
     expected = answers(copy.deepcopy(model), (5, 3))
     assert torch.equal(found.attributions, expected.attributions)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_structure_is_noticed(change):
+    model = adapted(dtype=torch.float32)
+    model.backbone.encoder.mask = torch.ones(2)
+    before = _state(model)
+    CHANGES[change](model)
+    assert _state(model) != before
 
 
 def test_a_changed_configuration_is_noticed():
