@@ -80,10 +80,9 @@ def gae(returned: Returned) -> torch.Tensor:
 
 
 @torch.no_grad()
-def path_integral(subject: Subject, inputs: Inputs) -> torch.Tensor:
+def path_integral(subject: Subject, inputs: Inputs, width: float) -> torch.Tensor:
     """Σ of integrated gradients from silence, two steps of the Gauss-Legendre rule, by differences: (texts, labels)."""
     words = subject.bare.get_input_embeddings()
-    width = 1e-5 if subject.model.dtype == torch.float64 else 1e-2
 
     def logits(share: float) -> torch.Tensor:
         handle = words.register_forward_hook(lambda module, given, embedded: embedded * share)
@@ -92,10 +91,8 @@ def path_integral(subject: Subject, inputs: Inputs) -> torch.Tensor:
         finally:
             handle.remove()
 
-    slopes = [
-        (logits(node + width) - logits(node - width)) / (2 * width) for node in (0.5 - 3**-0.5 / 2, 0.5 + 3**-0.5 / 2)
-    ]
-    return sum(slopes) / 2
+    nodes = (0.5 - 3**-0.5 / 2, 0.5 + 3**-0.5 / 2)
+    return sum((logits(node + width) - logits(node - width)) / (2 * width) for node in nodes) / 2
 
 
 NAIVE: dict[str, Callable[[Returned], torch.Tensor]] = {
