@@ -10,7 +10,7 @@ from .attribution_methods import AttributionRequest, Classifier, Inputs, attribu
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32, sum_type
 from .propagation_rules import PropagationRules
-from .taps import Taps
+from .taps import start_of_graph
 
 
 Step = Callable[[Any, torch.Tensor, torch.Tensor], Any]
@@ -36,10 +36,10 @@ def fold_attention_gradients(
         ValueError: if the attention of some layer is out of sight.
     """
     parts = find_parts(classifier.backbone)
-    graph_starts = Taps([parts.layers[0]], leaf=True)
+    given, graph_starts = start_of_graph(classifier, inputs)
     weights_are_constants = PropagationRules(parts, classifier.num_layers)  # no layer keeps its input for them
     with graph_starts, weights_are_constants, AttentionRecorder() as recorder, ExplicitAttention():
-        logits = classifier.classify(inputs, weights)
+        logits = classifier.classify(inputs | given, weights)
     attentions = [record.probabilities for record in recorder.layers(classifier, inputs)]
     objective = request.objective(logits)
     scale = GradientScale(objective, weights)

@@ -40,7 +40,7 @@ class BackboneParts:
             why = f"attn_implementation={self.attention_kernel!r} hides them; load the model with 'sdpa' or 'eager'."
             return ValueError(f"{found}: {why}")
         why = (
-            "its layers mix tokens by something other than softmax attention"
+            "its layers mix tokens by something other than a softmax over (batch, heads, tokens, tokens)"
             if seen == 0
             else "its attention is not one softmax over all tokens in each layer, but approximate, local or in parts"
         )

@@ -15,6 +15,7 @@ from .conservation import conservation_error
 from .gradient_flow import layer_without_gradient
 from .model_structure import Structure, structure_of
 from .probe_inputs import probe_inputs
+from .propagation_methods import embedding_place
 from .taps import Taps
 from .untouched import Untouched
 from .word_places import mixes_tokens, word_out_of_place
@@ -72,8 +73,8 @@ class BackboneProbes:
         if layer is not None:
             before = "as it was before quantisation, or " if layer.endswith("quantised)") else ""
             raise ValueError(
-                f"{layer} passes no gradient, so a method with a backward pass would answer wrongly: explain the model "
-                f"{before}by a method of one forward pass (attention_last, rollout, expnet)."
+                f"{layer} passes no gradient, or not its own, so a method with a backward pass would answer wrongly: "
+                f"explain the model {before}by a method of one forward pass (attention_last, rollout, expnet)."
             )
 
     def lays_out_texts_first(self, classifier: nn.Module) -> bool:
@@ -158,6 +159,8 @@ def _mixes_tokens(classifier: nn.Module) -> bool:
 
 
 def _lays_out_texts_first(classifier: nn.Module) -> bool:
-    with Taps([find_parts(classifier.backbone).layers[0]]) as tap:
-        classifier.encode(probe_inputs(classifier, 1, 8))
-    return len(tap.values[0]) == 1
+    parts = find_parts(classifier.backbone)
+    place, side = embedding_place(parts, at_sum=False)
+    with Taps([parts.layers[0]]) as entering, Taps([place], side) as embedded:
+        classifier.encode(probe_inputs(classifier, 2, 8))
+    return all(len(states) == 2 for states in [*entering.values, *embedded.values])  # SqueezeBERT's layers show none

@@ -1,4 +1,4 @@
-"""Layers that no gradient passes: quantised ones, and those that a backbone runs outside autograd."""
+"""Where a gradient is not whole: quantised layers, layers run outside autograd, backward passes that are estimates."""
 
 import threading
 from typing import Any
@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from .attribution_methods import Inputs
+from .backbone_parts import word_embeddings
 from .probe_inputs import probe_inputs
+from .stand_ins import StandIns
+from .taps import Taps
 
 
 _ALLOWED = 0.2  # of the output's change: rounding to 8 bits leaves a fiftieth, a gradient that stops leaves it all
@@ -20,6 +23,7 @@ def layer_without_gradient(classifier: nn.Module) -> str | None:
     torch's own quantised layers compute outside autograd. Of others (bitsandbytes, torchao, GPTQ), which keep their
     weights as packed whole numbers or as a tensor type of their own, some pass the gradient of what they compute and
     some do not: a text is read, and the gradient of each compared with how its output changes from token to token.
+    A backbone's own `autograd.Function` may give back an estimate (YOSO's): it is compared with differences.
     """
     suspects = {}
     for name, module in classifier.named_modules():
@@ -28,7 +32,7 @@ def layer_without_gradient(classifier: nn.Module) -> str | None:
         if _keeps_whole_numbers(module):
             suspects[module] = name
     inputs = probe_inputs(classifier, 3, 8)
-    outside = _layer_outside_autograd(classifier, inputs)
+    outside = _layer_outside_autograd(classifier, inputs) or _estimated_backward_pass(classifier, inputs)
     if outside or not suspects:
         return outside
     with _Watch(list(suspects)) as watch:
@@ -58,6 +62,51 @@ def _layer_outside_autograd(classifier: nn.Module, inputs: Inputs) -> str | None
         if outside and module is outside[0]:
             return f"{name} ({type(module).__name__}, run outside autograd)"
     return None
+
+
+@torch.enable_grad()
+def _estimated_backward_pass(classifier: nn.Module, inputs: Inputs) -> str | None:
+    words = word_embeddings(classifier.backbone)
+    with Taps(words, side="output") as embedded, StandIns(classifier):  # 16 bits are too few for differences
+        classifier.encode(inputs)
+    start = embedded.values[0].detach()
+    toward = start.roll(1, dims=1) - start  # the word before: of another length alone, a norm would see nothing
+    share = torch.zeros(len(start), 1, 1, dtype=start.dtype, device=start.device, requires_grad=True)
+
+    def answer(share: torch.Tensor) -> torch.Tensor:
+        with Taps(words, side="output", replacement=start + share * toward), StandIns(classifier):
+            states = classifier.encode(inputs).flatten(1)
+        return (states * torch.linspace(-9, 9, states.shape[1], device=states.device).cos()).sum(dim=1)
+
+    answers = answer(share)
+    functions = _functions_of(type(classifier.backbone).__module__, answers)
+    if not functions:
+        return None
+    (slopes,) = torch.autograd.grad(answers.sum(), share)
+    errors = []
+    with torch.no_grad():
+        for width in (1e-2, 1e-3):  # a wide one meets jumps between experts, a narrow one the last digits
+            changes = (answer(share + width) - answer(share - width)) / (2 * width)
+            errors.append(
+                (slopes.flatten() - changes).norm() / changes.norm().clamp(min=torch.finfo(changes.dtype).tiny)
+            )
+    half = start.dtype in (torch.float16, torch.bfloat16)
+    return f"{functions[0]} (an estimated backward pass)" if min(errors) > (_ALLOWED if half else 0.02) else None
+
+
+def _functions_of(module: str, answers: torch.Tensor) -> list[str]:
+    """Names of the functions with a backward pass of their own that a module brought into a graph."""
+    found, waiting, seen = set(), [answers.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        function = getattr(type(node), "_forward_cls", None)
+        if function is not None and function.__module__ == module:
+            found.add(function.__name__)
+        waiting += [following for following, _ in node.next_functions]
+    return sorted(found)
 
 
 def _keeps_whole_numbers(module: nn.Module) -> bool:

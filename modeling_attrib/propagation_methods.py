@@ -80,6 +80,11 @@ def run_under_rules(
     mode.check()
     check_states(classifier, tap.values, inputs)
     states = [tap.values[0], *further.values[1:2]]
+    if len(states) < min(readings, classifier.num_layers):
+        raise ValueError(
+            f"{type(classifier.backbone).__name__}: what enters the second layer is out of sight, and this method "
+            "reads relevance there too. Use 'lrp' or 'attn_lrp', which read it at the embeddings alone."
+        )
     return Pass(logits, states, [*words.values[:1], *given.values()], weights, mode.takes_batched_gradients)
 
 

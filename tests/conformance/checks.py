@@ -200,10 +200,13 @@ def follows_the_logits(subject: Subject, method: str) -> None:
     if method != "integrated_gradients" or not subject.is_thorough:
         return
     scores = subject.answer(method, "long")[1]
-    expected = path_integral(subject, BATCHES["long"])
-    gap = float(((scores.sum(dim=-1) - expected).abs() / scores.abs().sum(dim=-1)).max())
-    if gap > max(subject.tolerance * 10, 1e-3):
-        raise WrongAnswerError(f"differs from differences of the logits by {gap:.1%}")
+    gaps = []
+    for width in (1e-2, 1e-3, 1e-4):  # a wide one meets experts' jumps, a narrow one float32's last digits
+        differences = path_integral(subject, BATCHES["long"], width)
+        gaps.append(float(((scores.sum(dim=-1) - differences).abs() / scores.abs().sum(dim=-1)).max()))
+        if gaps[-1] < 1e-2:
+            return
+    raise WrongAnswerError(f"differs from differences of the logits by {min(gaps):.1%}")
 
 
 CHECKS: tuple[Callable[[Subject, str], str | None], ...] = (

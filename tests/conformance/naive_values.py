@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from tests.conformance.subjects import LABELS, Inputs, Subject
+from tests.conformance.subjects import LABELS, Inputs, Subject, word_tables
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,15 @@ class Returned:
         """Whether there is attention among all tokens for every layer, and the states that entered it."""
         texts, tokens = self.reading.shape
         square = [a is not None and a.dim() == 4 and a.shape[2:] == (tokens, tokens) for a in self.attentions]
+        if all(square) and any(bool((a < 0).any()) for a in self.attentions):
+            return False  # SqueezeBERT returns scores before their softmax
         placed = [state.shape[:2] == (texts, tokens) for state in self.states]
-        return bool(square) and all(square) and len(placed) == len(square) + 1 and all(placed)
+        if not (square and all(square) and len(placed) == len(square) + 1 and all(placed)):
+            return False
+        through = (*self.attentions, *self.states[:-1])  # XLNet returns copies
+        return all(
+            g is not None for g in torch.autograd.grad(self.logits.sum(), through, None, True, allow_unused=True)
+        )
 
     def gradient_times_state(self, states: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         """For each state, (texts, labels, tokens)."""
@@ -80,22 +87,20 @@ def gae(returned: Returned) -> torch.Tensor:
 
 
 @torch.no_grad()
-def path_integral(subject: Subject, inputs: Inputs) -> torch.Tensor:
+def path_integral(subject: Subject, inputs: Inputs, width: float) -> torch.Tensor:
     """Σ of integrated gradients from silence, two steps of the Gauss-Legendre rule, by differences: (texts, labels)."""
-    words = subject.bare.get_input_embeddings()
-    width = 1e-5 if subject.model.dtype == torch.float64 else 1e-2
 
     def logits(share: float) -> torch.Tensor:
-        handle = words.register_forward_hook(lambda module, given, embedded: embedded * share)
+        tables = word_tables(subject.bare)
+        handles = [table.register_forward_hook(lambda module, given, words: words * share) for table in tables]
         try:
             return naive_pass(subject, inputs).logits
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
-    slopes = [
-        (logits(node + width) - logits(node - width)) / (2 * width) for node in (0.5 - 3**-0.5 / 2, 0.5 + 3**-0.5 / 2)
-    ]
-    return sum(slopes) / 2
+    nodes = (0.5 - 3**-0.5 / 2, 0.5 + 3**-0.5 / 2)
+    return sum((logits(node + width) - logits(node - width)) / (2 * width) for node in nodes) / 2
 
 
 NAIVE: dict[str, Callable[[Returned], torch.Tensor]] = {

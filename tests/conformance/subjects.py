@@ -179,19 +179,27 @@ def _tables(backbone: nn.Module, words: nn.Module) -> Iterator[torch.Tensor]:
         named = any(part in type(module).__name__.lower() for part in ("embed", "position"))
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             table = isinstance(module, nn.Embedding) or (named and tensor.dim() >= 2 and "norm" not in name.lower())
-            if table and module is not words and tensor.is_floating_point():
+            if table and tensor is not words.weight and tensor.is_floating_point():
                 yield tensor
+
+
+def word_tables(backbone: nn.Module) -> list[nn.Module]:
+    """The modules that look words up: several share one table in T5."""
+    table = backbone.get_input_embeddings()
+    return [table, *(m for m in backbone.modules() if m is not table and getattr(m, "weight", None) is table.weight)]
 
 
 def _is_silent(model: AttribForSequenceClassification, inputs: Inputs) -> bool:
     heard: list[torch.Tensor] = []
-    handle = model.backbone.get_input_embeddings().register_forward_hook(lambda *call: heard.append(call[2]))
+    tables = word_tables(model.backbone)
+    handles = [table.register_forward_hook(lambda *call: heard.append(call[2])) for table in tables]
     accepted = {name: value for name, value in inputs.items() if name in model.backbone_arguments}
     try:
         with torch.no_grad():
             states = model.backbone(**accepted, output_hidden_states=True).get("hidden_states")
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     return bool(heard) and float(heard[0].abs().max()) == 0 and (not states or float(states[0].abs().max()) < 1e-12)
 
 

@@ -1,5 +1,6 @@
 """Judge every method on every text model; `python -m tests.conformance.sweep` goes on where it was stopped."""
 
+import hashlib
 import json
 import sys
 import warnings
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils import logging
@@ -19,7 +21,7 @@ from tests.conformance.text_models import text_types
 from tests.conformance.tiny_configurations import tiny_configuration
 
 
-RESULTS = Path("outputs/architectures")
+RESULTS = Path("outputs/architectures")  # a folder for each state of the code
 PAGE = Path("docs/architectures.md")
 
 
@@ -64,24 +66,27 @@ def _subject(model_type: str, kernel: str) -> Subject:
 
 
 def main(names: list[str]) -> None:
-    """Judge the model types named, or all that were not judged yet; with all of them, write the page."""
+    """Judge the model types named, or all that this code has not judged yet; with all of them, write the page."""
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     torch.set_num_threads(1)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    waiting = [name for name in names or text_types() if names or not _file(name).exists()]
+    folder = RESULTS / _state_of_the_code()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f"{name}.json" for name in text_types()}
+    waiting = [name for name, file in files.items() if name in names or not (names or file.exists())]
     for number, name in enumerate(waiting, start=1):
         rows = examine(name)
-        write_whole(_file(name), json.dumps(rows, indent=1))
+        write_whole(files[name], json.dumps(rows, indent=1))
         wrong = [f"{table.place(row)}: {row['reason']}" for row in rows if row["outcome"] not in table.FINE]
         print(f"{number}/{len(waiting)} {name}", *wrong, sep="\n    ", flush=True)
-    results = {name: json.loads(_file(name).read_text()) for name in text_types() if _file(name).exists()}
-    if len(results) == len(text_types()):
-        write_whole(PAGE, table.render(results))
+    if all(file.exists() for file in files.values()):
+        write_whole(PAGE, table.render({name: json.loads(file.read_text()) for name, file in files.items()}))
 
 
-def _file(name: str) -> Path:
-    return RESULTS / f"{name}.json"
+def _state_of_the_code() -> str:
+    sources = [*Path("modeling_attrib").glob("*.py"), *Path(__file__).parent.glob("*.py")]
+    text = "".join(source.read_text() for source in sorted(sources)) + transformers.__version__ + torch.__version__
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 if __name__ == "__main__":
