@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from transformers import AutoConfig, PretrainedConfig
 
 
+ATTRIB_VERSION = "0.1.0"  # here only: setup.cfg reads it from this line, and every saved config.json names it
 POOLINGS = ("mean", "cls", "last")
 FEATURE_ADJUSTMENTS = ("none", "attribution")
 ATTRIBUTION_HEADS = ("none", "importance", "labels")
@@ -38,6 +39,9 @@ class AttribConfig(PretrainedConfig):
         contrastive_weight: weight of the supervised contrastive loss on the text vectors; 0 switches it off.
         contrastive_temperature: temperature of the contrastive loss; > 0.
         kwargs: the usual `PretrainedConfig` arguments (`id2label`, `label2id`, `num_labels`, `problem_type` ...).
+
+    Attributes:
+        attrib_version: version of the code that saved the file read; None if nothing was read, or older code saved it.
 
     Raises:
         ValueError: for an unknown `pooling`, `attribution_head`, `attribution_head_reads` or `feature_adjustment`, a
@@ -97,6 +101,7 @@ class AttribConfig(PretrainedConfig):
         self.feature_adjustment_differentiable = feature_adjustment_differentiable
         self.contrastive_weight = contrastive_weight
         self.contrastive_temperature = contrastive_temperature
+        self.attrib_version: str | None = kwargs.pop("attrib_version", None)
         # register_for_auto_class writes one auto_map entry only, and a model re-saved from a bundle must stay
         # loadable by every Auto class: so the maps are always ours, whatever the loaded file said.
         kwargs.pop("auto_map", None)
@@ -142,8 +147,8 @@ class AttribConfig(PretrainedConfig):
         return self.backbone_config.get_text_config(*args, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Serialisable dictionary, without the local path the backbone was loaded from."""
-        output = super().to_dict()
+        """Serialisable dictionary: with the version of this code, without the local path of the backbone."""
+        output = super().to_dict() | {"attrib_version": ATTRIB_VERSION}
         if isinstance(output.get("backbone_config"), dict):
             output["backbone_config"].pop("_name_or_path", None)
         return output

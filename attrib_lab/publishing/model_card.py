@@ -11,6 +11,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from transformers import PretrainedConfig
 
 from modeling_attrib.attribution_methods import AttributionMethod, get_attribution_method
+from modeling_attrib.configuration_attrib import ATTRIB_VERSION
 
 from ..data.sources import HUB_SOURCE, READERS
 from ..markdown_text import escape_markdown, python_literal
@@ -73,7 +74,8 @@ print(out.attribution_target)  # (texts,): the explained label, by default the p
 print(out.attribution_residual)  # (texts,): what no token accounts for
 ```
 
-`trust_remote_code=True` runs the Python files of this repository: pin a `revision` once you have read them.
+`trust_remote_code=True` runs the Python files of this repository, attrib {version}: pin a `revision` once you
+have read them.
 
 ## Labels
 
@@ -176,6 +178,7 @@ def model_card(
         encoder=_encoder(backbone, config.backbone_config.model_type),
         label_count=f"{len(labels)} label{'s' if len(labels) != 1 else ''}",
         repo_id=repo_id,
+        version=ATTRIB_VERSION,
         example=python_literal(example),
         picture=_picture(example, explained) if explained else "",
         passes=_passes(method.cost),

@@ -1,6 +1,7 @@
 """The configuration: round trips, nothing local leaked, impossible values refused, kernels and maps handed on."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from architectures import ARCHITECTURES, LAYERS, SIZE, build, kernel_of
 from transformers import AutoConfig, BertConfig, BertModel
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
+from modeling_attrib.configuration_attrib import ATTRIB_VERSION
 
 
 AUTO_MAP = {
@@ -152,6 +154,23 @@ def test_a_saved_model_has_the_maps_of_its_configuration(tmp_path):
     assert written["auto_map"] == AUTO_MAP
     assert written["custom_pipelines"] == PIPELINES
     assert written["architectures"] == ["AttribForSequenceClassification"]
+
+
+@pytest.mark.parametrize("loaded", [{}, {"attrib_version": "0.0.1"}, {"attrib_version": "99.0"}], ids=str)
+def test_a_saved_configuration_names_the_code_that_saved_it(loaded, tmp_path, caplog):
+    first, second = tmp_path / "first", tmp_path / "second"
+    AttribConfig(backbone_config=BertConfig(**SIZE)).save_pretrained(first)
+    content = json.loads((first / "config.json").read_text())
+    assert content.pop("attrib_version") == ATTRIB_VERSION
+    (first / "config.json").write_text(json.dumps(content | loaded))  # as older, or newer, code saved it
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = AttribConfig.from_pretrained(first)
+    assert not caplog.records
+    assert config.attrib_version == loaded.get("attrib_version")
+    config.save_pretrained(second)
+    assert json.loads((second / "config.json").read_text()) == content | {"attrib_version": ATTRIB_VERSION}
+    assert AttribConfig.from_pretrained(second).attrib_version == ATTRIB_VERSION
 
 
 # Impossible values ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
+from modeling_attrib.configuration_attrib import ATTRIB_VERSION
 
 
 TEXTS = ["Stocks rally as oil falls", "👍🏽 naïve 日本語 שלום", ""]
@@ -95,7 +96,9 @@ def test_a_fresh_process_gets_the_same(folder, tmp_path):
     # What that process saved again is complete: the same code and a configuration that finds it.
     again = Path(f"{folder}-again")
     assert {p.name for p in again.glob("*.py")} == {p.name for p in folder.glob("*.py")}
-    assert json.loads((again / "config.json").read_text())["auto_map"] == model.config.auto_map
+    written = json.loads((again / "config.json").read_text())
+    assert written["auto_map"] == model.config.auto_map
+    assert written["attrib_version"] == ATTRIB_VERSION
     (tmp_path / "second").mkdir()
     AutoTokenizer.from_pretrained(folder, trust_remote_code=True).save_pretrained(again)
     assert ask_a_fresh_process(again, tmp_path / "second")["pipeline"] == answer["pipeline"]

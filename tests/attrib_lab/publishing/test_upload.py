@@ -37,6 +37,7 @@ from attrib_lab.publishing.upload import publish
 from attrib_lab.storage.manifests import MANIFEST, write_manifest
 from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, AttribTextClassificationPipeline
+from modeling_attrib.configuration_attrib import ATTRIB_VERSION
 
 
 REPOSITORY = Path(modeling_attrib.__file__).resolve().parents[1]
@@ -313,6 +314,7 @@ def test_card_names_data_figures_method_and_limits(card):
     assert "The method is `damped_lrp`: this project: Ali et al. 2022" in body
     assert "not conservative" in body
     assert "patent" in body
+    assert f"the Python files of this repository, attrib {ATTRIB_VERSION}:" in body
 
 
 def test_card_of_a_conservative_method_says_what_the_residual_is(model_dir):
