@@ -143,7 +143,10 @@ PAPERS = {
 ARXIV = {"2408.08137": "Edin et al. 2024"}
 
 # Whole addresses that the repository gives its readers, none of this machine: address -> where it was checked.
-LINKS: dict[str, str] = {}
+LINKS = {
+    "https://github.com/meta-pytorch/captum/issues/1778": "its answer of 2026-05-24, as it is stored: 'Captum's "
+    "autograd-based attribution methods are not generally exportable as dynamic ONNX inference graphs'",
+}
 
 # Written like owner/name in quotes, and meant as something else: examples for the reader to fill in, and other things.
 PLACEHOLDERS = {"owner/name", "user/demo", "user/name", "you/newswire"}

@@ -41,10 +41,19 @@ READ = (
     "*.md", "*.py", "Makefile", "setup.cfg", "constraints*.txt", ".ci/*", ".github/**/*.yml", "docs/*.md",
     "attrib_lab/**/*.py", "modeling_attrib/*.py", "benchmarks/*.md", "benchmarks/*.py", "benchmarks/environments/*",
     "configuration/**/*.yaml", "examples/*/README.md",
+    "examples/*.ipynb",
 )  # fmt: skip
-FILES = {
-    path: path.read_text(encoding="utf-8") for pattern in READ for path in sorted(ROOT.glob(pattern)) if path.is_file()
-}
+
+
+def text_of(path):
+    """What people wrote in a file; of a notebook its cells."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+
+
+FILES = {path: text_of(path) for pattern in READ for path in sorted(ROOT.glob(pattern)) if path.is_file()}
 RECIPES = [path.stem for path in sorted(RECIPE_FOLDER.glob("*.yaml"))]
 # owner/name in quotes, behind a YAML key, or as the value of an option in a command.
 HUB_NAME = re.compile(

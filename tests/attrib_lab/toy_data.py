@@ -17,7 +17,7 @@ FILLER = ["the", "a", "of", "on", "today", "said", "with", "after", "new", "old"
 
 
 def write_backbone(folder: Path, positions: int = 64) -> Path:
-    """Save a random BERT of two layers and `positions` tokens, and a WordPiece tokenizer of whole words."""
+    """Save a random two-layer BERT of width 32, which reads `positions` tokens, and a WordPiece tokenizer of words."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = {word: i for i, word in enumerate(special + FILLER + WORDS["sports"] + WORDS["business"])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))

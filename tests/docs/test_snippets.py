@@ -1,22 +1,15 @@
 """Every snippet of the documentation runs; what cannot run here says why, and is read by its own parser."""
 
-import csv
 import importlib.util
 import re
-import shutil
 
 import pytest
-import torch
 from code_blocks import FENCE, LANGUAGES, ROOT, command_lines, compiled, parse_command, read_blocks, run_command
 from test_layering import ROOMS
-from toy_data import write_backbone, write_csv
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from attrib_lab.evaluation.metrics import METRICS
 from attrib_lab.evaluation.options import DEFAULT_METRICS
 from attrib_lab.exporting.formats import FORMATS, PRECISIONS
-from attrib_lab.recipes.loading import load_recipe
-from attrib_lab.training.classifier import train
 from modeling_attrib import list_attribution_methods
 
 
@@ -28,7 +21,6 @@ PAGES = [
 ]
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 METHOD_COLUMNS = ["method", "cost", "signed", "adds up", "source"]
-HUB_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def named(block):
@@ -37,34 +29,6 @@ def named(block):
 
 def pages_with(kind):
     return list(dict.fromkeys(block.page for block in BLOCKS if block.kind == kind))
-
-
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory):
-    """What a page expects around it: a tiny model in the demo's place, a tiny encoder in the Hub's, and a CSV."""
-    folder = tmp_path_factory.mktemp("checkout")
-    encoder = write_backbone(folder / HUB_ENCODER, positions=256)
-    demo = ["--backbone", str(encoder), "--train", "newswire:64", "--validation", "newswire:8", "--test", "newswire:8"]
-    train(load_recipe("demo", [*demo, "--use_cpu", "true", "--output_dir", str(folder / "outputs" / "demo")]))
-    labels = ["World", "Sports", "Business", "Sci/Tech"]
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
-    torch.manual_seed(0)
-    BertForSequenceClassification(BertConfig.from_pretrained(encoder, **names)).save_pretrained(
-        folder / "outputs" / "classifier"
-    )
-    AutoTokenizer.from_pretrained(encoder).save_pretrained(folder / "outputs" / "classifier")
-    with write_csv(folder / "rows.csv", 40, 0).open(encoding="utf-8") as rows, (folder / "mine.csv").open("w") as mine:
-        csv.writer(mine).writerows([["body", "topic"], *list(csv.reader(rows))[1:]])
-    (folder / "attrib_lab").symlink_to(ROOT / "attrib_lab")
-    return folder
-
-
-@pytest.fixture
-def here(checkout, tmp_path, monkeypatch):
-    """A fresh copy of it as the working directory."""
-    folder = shutil.copytree(checkout, tmp_path / "checkout", symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def run_blocks(blocks):
