@@ -59,14 +59,18 @@ class Subject:
 
     model: AttribForSequenceClassification
     bare: nn.Module
-    asked: dict[tuple[str, str, str], Scores] = field(default_factory=dict)
+    known: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def answer(self, method: str, batch: str) -> Scores:
         """What `explain` says of one of the `BATCHES`, asked once."""
         key = (method, self.model.config.pooling, batch)
-        if key not in self.asked:
-            self.asked[key] = explain(self.model, method, BATCHES[batch])
-        return self.asked[key]
+        return self.once(key, lambda: explain(self.model, method, BATCHES[batch]))
+
+    def once(self, key: tuple[str, ...], ask: Callable[[], Any]) -> Any:
+        """What `ask` says, asked once under this key; of the classifier's own weights."""
+        if key not in self.known:
+            self.known[key] = ask()
+        return self.known[key]
 
     @property
     def is_thorough(self) -> bool:
