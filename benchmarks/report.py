@@ -18,8 +18,11 @@ from .subjects import LABELS
 
 Row = dict[str, Any]
 
-# Okabe and Ito's colours, told apart by people with any kind of colour vision.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+# Okabe and Ito's colours, told apart by people with any kind of colour vision, and four of Tol's.
+COLOURS = [
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#332288", "#882255", "#999933", "#777777"),
+]
 STYLES = {"ours": ("-", 2.5), "forward": (":", 1.5), "peer": ("--", 1.2)}
 MARKERS = "osD^vP*X<>hp"
 _WITHIN_REACH = 8  # F: what costs less is drawn on a scale of its own
