@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +14,7 @@ from .attribution_methods import AttributionMethod, other_methods
 from .backbone_parts import attention_kernel, find_parts
 from .conservation import conservation_error
 from .gradient_flow import layer_without_gradient
-from .model_structure import Structure, structure_of
+from .model_structure import Structure, structure_of, weights_of
 from .probe_inputs import probe_inputs
 from .propagation_methods import embedding_place
 from .taps import Taps
@@ -28,13 +29,17 @@ _REMEMBERED = 16  # structures: a model's own, in training mode, with each of it
 class BackboneProbes:
     """Asks and remembers, for each structure that a model has had (see `structure_of`), whether methods can explain it.
 
-    Every probe leaves the model as it was. A refusal is not remembered, but found out anew: weights that were not a
-    number yesterday may be fine today.
+    Every probe leaves the model as it was, and runs in a thread of its own: what the asking thread has entered (rules,
+    taps, recorders, autocast, inference mode) sees nothing of it and changes nothing in it.
+
+    A refusal is not remembered, but found out anew: weights that were not a number yesterday may be fine today. What
+    rules account for is remembered for as long as no weight is written to: a part without a rule that is multiplied by
+    0, as new adapters are, shows only once it has learned.
     """
 
     def __init__(self) -> None:
-        self._found: dict[Structure, dict[Callable[..., Any], Any]] = {}
-        self._lock = threading.RLock()  # of two threads that find a new structure, one runs the model
+        self._found: dict[Structure, dict[Any, Any]] = {}
+        self._lock = threading.Lock()  # of two threads that find a new structure, one runs the model
         self._here = threading.local()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -54,8 +59,6 @@ class BackboneProbes:
     def refuse(self, classifier: nn.Module, method: AttributionMethod) -> None:
         """Raise ValueError, with the reason and the methods that remain, if `method` would explain wrongly."""
         self._ask(_changes_itself, classifier)
-        if not _has_no_backward_pass(classifier):
-            self._ask(layer_without_gradient, classifier)  # for later: while rules are active it could not be found out
         if method.needs_words_apart:
             self._ask(_words_out_of_place, classifier, method)
         if method.needs_every_rule:
@@ -86,21 +89,32 @@ class BackboneProbes:
         return self._ask(_mixes_tokens, classifier)
 
     def _structure(self, classifier: nn.Module) -> Structure:
-        return getattr(self._here, "structure", None) or structure_of(classifier)
+        return getattr(self._here, "structure", None) or structure_of(classifier, tensors=False)
 
     def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
         structure = self._structure(classifier)
+        if getattr(self._here, "probing", False):  # a question that a probe asks: who started it holds the lock
+            return self._answer(structure, question, classifier, *about)
         with self._lock:
-            found = self._found.get(structure, {})
-            if question not in found:
-                if get_proxy_mode() is not None:
-                    raise ValueError("explain a text once before recording the model as a graph.")
-                answer = _run(question, classifier, *about)
-                while len(self._found) >= _REMEMBERED and structure not in self._found:
-                    del self._found[next(iter(self._found))]
-                found = self._found.setdefault(structure, found)
-                found[question] = answer
-            return found[question]
+            return self._answer(structure, question, classifier, *about)
+
+    def _answer(self, structure: Structure, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+        found = self._found.get(structure, {})
+        weights = weights_of(classifier) if question is _loses_relevance else None
+        if question not in found or found[question][0] != weights:
+            if get_proxy_mode() is not None:
+                raise ValueError("explain a text once before recording the model as a graph.")
+            with ThreadPoolExecutor(max_workers=1) as thread:
+                answer = thread.submit(self._probe, structure, question, classifier, *about).result()
+            while len(self._found) >= _REMEMBERED and structure not in self._found:
+                del self._found[next(iter(self._found))]
+            found = self._found.setdefault(structure, found)
+            found[question] = weights_of(classifier) if weights else None, answer
+        return found[question][1]
+
+    def _probe(self, structure: Structure, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+        self._here.probing, self._here.structure = True, structure
+        return _run(question, classifier, *about)
 
 
 def _has_no_backward_pass(classifier: nn.Module) -> bool:
@@ -108,8 +122,8 @@ def _has_no_backward_pass(classifier: nn.Module) -> bool:
 
 
 def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
-    untouched, exact = Untouched(classifier), torch.autocast(classifier.device.type, enabled=False)
-    with torch.inference_mode(False), torch.no_grad(), exact:
+    untouched = Untouched(classifier)
+    with torch.no_grad():
         for _ in range(2):  # what a model does to its weights at its first text, it has done at the second
             with untouched:
                 answer = question(classifier, *about)

@@ -10,7 +10,7 @@ from torch import nn
 
 from .attribution_methods import AttributionRequest, Inputs
 from .backbone_parts import position_limit
-from .model_structure import structure_of
+from .model_structure import structure_of, weights_of
 from .tracing import example_inputs, export_attributions, graph_inputs
 from .xla_devices import is_xla
 
@@ -136,6 +136,4 @@ class CompiledAttributions:
 
 def _state(classifier: nn.Module) -> tuple[Any, ...]:
     """Changes with what the model is built of, and when a weight is replaced or written to (not through `.data`)."""
-    weights = (*classifier.parameters(), *classifier.buffers())
-    written = ((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-    return structure_of(classifier), *written
+    return structure_of(classifier), weights_of(classifier)

@@ -20,7 +20,8 @@ def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
         root mean square of up to eight labels on both sides of the fraction. 0 also where nothing reaches the logits,
         as through a head of zeros. NaN if anything is.
     """
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(classifier.device.type, enabled=False):
+    device = inputs["attention_mask"].device.type
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
         stand_ins = StandIns(classifier)
         run = run_under_rules(classifier, inputs, inside=stand_ins, parameters=None, **LRP)
         logits, embeddings = run.logits.sum(dim=0), run.states[0]

@@ -46,7 +46,7 @@ class Structure:
         return hash(self._parts)
 
 
-def structure_of(model: nn.Module) -> Structure:
+def structure_of(model: nn.Module, tensors: bool = True) -> Structure:
     """What decides, weights apart, what `model` computes.
 
     Modules and their classes, `forward` (a class's, or put on an instance), hooks, training mode, the configuration,
@@ -54,12 +54,14 @@ def structure_of(model: nn.Module) -> Structure:
     scaled, kinds of attention), tensors by what was written to them, anything else by identity. Not seen: what changes
     inside such an object, or through a tensor's `.data`.
     """
-    return _Survey(model).structure()
+    return _Survey(model, tensors).structure()
 
 
 class _Survey:
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, tensors: bool) -> None:
+        self._tensors = tensors
         self._identities: dict[int, int] = {}
+        self._inside: set[int] = set()
         self._kept: list[Any] = []
         self._parts: list[Any] = [
             *nn.modules.module._global_forward_pre_hooks,
@@ -84,8 +86,8 @@ class _Survey:
             self._parts.append(self._identity(kind.forward))
         for hooks in _hooks_of(attributes):
             if hooks:  # taps of an explanation that is under way, in whatever thread, change nothing
-                found = list(hooks.items())
-                self._parts += [n for n, hook in found if type(getattr(hook, "__self__", None)) is not Taps]
+                found = [hook for hook in list(hooks.values()) if type(getattr(hook, "__self__", None)) is not Taps]
+                self._parts += map(self._identity_of_hook, found)
         names, values_of = _compared_attributes(tuple(attributes))
         self._parts += (self._identity(kind), names)
         self._parts += [v if type(v) in _PLAIN else self._value(v) for v in values_of(attributes)]
@@ -95,6 +97,17 @@ class _Survey:
             return value
         if id(value) in self._identities:
             return self._identities[id(value)]
+        if isinstance(value, torch.Tensor):
+            return (self._identity(value), _version(value)) if self._tensors else None
+        if id(value) in self._inside:  # it holds itself
+            return "again"
+        self._inside.add(id(value))
+        try:
+            return self._value_of_items(value)
+        finally:
+            self._inside.discard(id(value))
+
+    def _value_of_items(self, value: Any) -> Any:
         if isinstance(value, (list, tuple)):
             return tuple([self._value(item) for item in value])
         if isinstance(value, dict):
@@ -102,12 +115,17 @@ class _Survey:
         if isinstance(value, (set, frozenset)):
             return frozenset([self._value(item) for item in value])
         identity = self._identity(value)
-        if isinstance(value, torch.Tensor):
-            return identity, 0 if value.is_inference() else value._version
         if isinstance(value, PretrainedConfig):
             fields = {name: item for name, item in list(vars(value).items()) if name not in _NOT_COMPUTED_WITH}
             return identity, self._value(fields)
         return identity
+
+    def _identity_of_hook(self, hook: Callable[..., Any]) -> tuple[int, ...]:
+        """Of the function, and of whose method it is: a bound method is another object each time it is asked for."""
+        owner = getattr(hook, "__self__", None)
+        if owner is None:
+            return (self._identity(hook),)
+        return self._identity(getattr(hook, "__func__", type(owner))), self._identity(owner)
 
     def _identity(self, thing: Any) -> int:
         """A number that stays the thing's own while it lives, and nobody's else while the structure does."""
@@ -127,3 +145,13 @@ def _compared_attributes(names: tuple[str, ...]) -> tuple[tuple[str, ...], Calla
     """Of a module's attributes, in this order, those that are compared, and what reads their values."""
     compared = tuple(name for name in names if name not in _OWN_TO_TORCH and name not in _NOT_COMPUTED_WITH)
     return compared, itemgetter("training", "training", *compared)  # of one name it would give no tuple
+
+
+def weights_of(model: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Changes when a parameter or buffer is replaced or written to, but not through `.data`."""
+    tensors = (*model.parameters(), *model.buffers())
+    return tuple((tensor.data_ptr(), _version(tensor)) for tensor in tensors)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version

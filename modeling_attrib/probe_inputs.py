@@ -27,8 +27,17 @@ def probe_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool
     words = words or [0]
     count = texts * tokens
     ids = [words[(number + different * 5) % len(words)] for number in range(count)]
-    ids = torch.tensor(ids, device=classifier.device).view(texts, tokens)
+    ids = torch.tensor(ids, device=_device(classifier)).view(texts, tokens)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if "token_type_ids" in classifier.backbone_arguments:  # as tokenizers give them: some embeddings need them whole
         inputs["token_type_ids"] = torch.zeros_like(ids)
     return inputs
+
+
+def _device(classifier: nn.Module) -> torch.device | int | str:
+    """Where the model computes: of one whose weights accelerate keeps elsewhere, a hook knows."""
+    if classifier.device.type != "meta":
+        return classifier.device
+    hooks = (getattr(module, "_hf_hook", None) for module in classifier.modules())
+    devices = (getattr(hook, "execution_device", None) for hook in hooks)
+    return next((device for device in devices if device is not None), classifier.device)

@@ -25,8 +25,8 @@ class Untouched:
 
     Attributes:
         written: names of the weights that the run wrote to.
-        changes: what the run had made another model of, as text: modules, switches and words. Numbers, tensors and
-            collections, which caches are made of, are put back without a word.
+        changes: what the run had made another model of, as text: modules and words. Numbers, switches ("has run"),
+            tensors and collections, which caches are made of, are put back without a word.
 
     Raises:
         ValueError: on leaving, if the run wrote to a buffer that is too large to be copied beforehand.
@@ -49,7 +49,9 @@ class Untouched:
             if isinstance(value, (list, dict, set))
         ]
         self._buffers = [
-            (name, buffer, _version(buffer), _copy(buffer)) for name, buffer in self._model.named_buffers()
+            (name, buffer, _version(buffer), _copy(buffer))
+            for name, buffer in self._model.named_buffers()
+            if not buffer.is_meta
         ]
         self._weights = [(name, weight, _version(weight)) for name, weight in self._model.named_parameters()]
         self._device = self._model.device
@@ -83,7 +85,7 @@ class Untouched:
         now = vars(thing)
         for key, value in before.items():
             if key not in now or now[key] is not value:
-                if isinstance(value, (bool, str)) and now.get(key) != value:
+                if isinstance(value, str) and now.get(key) != value:
                     self.changes.append(f"{name}.{key}".lstrip(".") + f" ({value!r} becomes {now.get(key)!r})")
                 now[key] = value
         for key in _attributes(thing).keys() - before.keys():

@@ -13,7 +13,9 @@ from test_isolation import assert_unchanged, snapshot
 from torch import nn
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, list_attribution_methods
+from modeling_attrib.attention_records import AttentionRecorder
 from modeling_attrib.attribution_methods import get_attribution_method
+from modeling_attrib.taps import Taps
 
 
 METHODS = {method["name"]: method for method in list_attribution_methods()}
@@ -383,3 +385,84 @@ def test_only_so_many_structures_are_remembered():
         model.backbone.number = number
         explain(model, attribution_method="random")
     assert len(model._probes._found) <= 16
+
+
+# What changes later -------------------------------------------------------------------------------------------
+
+
+def test_a_head_that_is_zero_hides_no_part_without_a_rule():
+    model = other("Bloom")
+    nn.init.zeros_(model.classifier.weight)
+    explain(model, attribution_method="lrp")
+    model.classifier.weight.data.normal_()
+    with torch.no_grad():
+        model.classifier.weight.mul_(2)
+    with pytest.raises(ValueError, match="unaccounted"):
+        explain(model, attribution_method="lrp")
+
+
+def test_a_switch_that_says_it_has_run_is_no_change():
+    model = build("bert")
+    dense = model.backbone.encoder.layer[0].output.dense
+    dense.has_run = False
+    dense.register_forward_hook(lambda module, args, output: setattr(module, "has_run", True))
+    assert explain(model).attributions.abs().sum() > 0
+
+
+def test_what_a_layer_keeps_of_a_text_is_no_other_structure(monkeypatch):
+    model, asked = build("bert"), []
+    layer = model.backbone.encoder.layer[0]
+    layer.register_forward_hook(lambda module, args, output: setattr(module, "last_seen", output))
+    explain(model)
+    probe = model._probes._probe
+    monkeypatch.setattr(model._probes, "_probe", lambda *a: asked.append(a) or probe(*a))
+    explain(model)
+    first = len(asked)
+    explain(model)
+    assert len(asked) == first
+
+
+def test_a_hook_that_comes_and_goes_is_the_same_hook(monkeypatch):
+    model, asked = build("bert"), []
+    probe = model._probes._probe
+    monkeypatch.setattr(model._probes, "_probe", lambda *a: asked.append(a) or probe(*a))
+
+    def look(module, args, output):
+        return None
+
+    counts = []
+    for _ in range(3):
+        handle = model.backbone.encoder.layer[0].register_forward_hook(look)
+        explain(model)
+        handle.remove()
+        counts.append(len(asked))
+    assert counts[0] == counts[2]
+
+
+def test_attributes_that_hold_themselves_are_read():
+    model = build("bert")
+    model.backbone.notes = notes = {}
+    notes["self"] = [notes]
+    assert explain(model).attributions.abs().sum() > 0
+
+
+def test_what_surrounds_the_caller_sees_no_probe():
+    model, inputs = build("bert"), make_batch((7, 7))
+    with Taps(list(model.backbone.encoder.layer)) as tap, AttentionRecorder() as recorder:
+        model.classify(inputs)
+    assert len(tap.values) == len(recorder.layers(model, inputs)) == 2
+
+
+def test_a_model_without_numbers_is_built():
+    config = build("bert").config.backbone_config
+    with torch.device("meta"):
+        model = AttribForSequenceClassification.from_backbone(config, num_labels=2)
+    assert model.device.type == "meta"
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", "rollout"])
+def test_weights_that_accelerate_keeps_elsewhere(method):
+    accelerate = pytest.importorskip("accelerate")
+    model, expected = build("bert"), explain(build("bert"), attribution_method=method).attributions
+    accelerate.cpu_offload(model, execution_device="cpu")
+    torch.testing.assert_close(explain(model, attribution_method=method).attributions, expected)

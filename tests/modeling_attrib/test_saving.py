@@ -31,6 +31,7 @@ STANDARD_LIBRARY = {
     *(
         "bisect",
         "collections",
+        "concurrent",
         "contextlib",
         "copy",
         "dataclasses",
