@@ -105,8 +105,10 @@ def _difference_from_slopes(classifier: nn.Module, inputs: Inputs) -> float:
     differences = []
     with torch.no_grad():
         for width in (1e-2, 1e-3):  # a wide one meets jumps between experts, a narrow one the last digits
-            changes = (answer(share + width) - answer(share - width)) / (2 * width)
-            size = changes.norm().clamp(min=torch.finfo(changes.dtype).tiny)
+            above, below = answer(share + width), answer(share - width)
+            changes = (above - below) / (2 * width)
+            rounding = float(torch.finfo(torch.float32).eps * above.norm() / width)
+            size = changes.norm().clamp(min=100 * rounding + torch.finfo(changes.dtype).tiny)
             differences.append(float((slopes.flatten() - changes).norm() / size))
     return min(differences)
 

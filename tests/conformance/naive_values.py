@@ -30,9 +30,10 @@ class Returned:
         if not (square and all(square) and len(placed) == len(square) + 1 and all(placed)):
             return False
         through = (*self.attentions, *self.states[:-1])  # XLNet returns copies
-        return all(
-            g is not None for g in torch.autograd.grad(self.logits.sum(), through, None, True, allow_unused=True)
-        )
+        if not all(tensor.requires_grad for tensor in through):  # of HRM's layers outside autograd
+            return False
+        gradients = torch.autograd.grad(self.logits.sum(), through, retain_graph=True, allow_unused=True)
+        return all(gradient is not None for gradient in gradients)
 
     def gradient_times_state(self, states: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         """For each state, (texts, labels, tokens)."""
