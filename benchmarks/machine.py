@@ -73,7 +73,7 @@ def machine_sentence(machine: dict[str, Any]) -> str:
         parts.insert(2, f"instruction sets {' '.join(machine['instruction_sets'])}")
     if machine.get("onednn_isa"):
         parts.append(f"oneDNN for {machine['onednn_isa']}")
-    parts += machine.get("libraries", [])
+    parts += [library.replace("Version ", "v") for library in machine.get("libraries", [])]
     parts += [f"{name}={value} was set" for name, value in machine.get("forced", {}).items()]
     return f"{', '.join(parts)}, Python {machine['python']}, load {machine['load_at_start']} when it started."
 

@@ -194,7 +194,6 @@ NO_ATTENTION = {
     "rwkv": RwkvConfig(
         vocab_size=120, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32, intermediate_size=48
     ),
-    "yoso": YosoConfig(**SIZE),
     "mra": MraConfig(**SIZE),
 }
 
@@ -205,9 +204,14 @@ def test_no_attention_is_not_called_a_hidden_one(name):
     model, inputs = classifier(NO_ATTENTION[name], torch.float32, **heads), texts(2, 8)
     for method in ("lrp", "lrp_ah", "attcat", "gae", "rollout", "attention_last"):
         message = refusal(model, inputs, method)
-        assert "something other than softmax attention" in message
+        assert "something other than a softmax" in message
         assert "attn_implementation" not in message
     explain(model, inputs, "gradient_x_input")  # as the message says
+
+
+def test_an_estimated_backward_pass_is_refused():
+    with pytest.raises(ValueError, match=r"an estimated backward pass.* passes no gradient, or not its own"):
+        explain(classifier(YosoConfig(**SIZE), torch.float32), texts(2, 8), "gradient_x_input")
 
 
 def test_norms_that_are_not_for_text_are_said_to_be_so():
