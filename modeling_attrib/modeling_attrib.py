@@ -81,7 +81,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.num_labels = config.num_labels
         factory, arguments = backbone_factory(config.backbone_config)
         self.backbone = factory.from_config(config.backbone_config, **arguments)
-        width = config.get_text_config().hidden_size
+        width = getattr(config.get_text_config(), "hidden_size", None)
+        if width is None:
+            name = type(config.backbone_config).__name__
+            raise ValueError(f"{name} does not say how wide token states are (hidden_size): it is not supported.")
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
@@ -362,6 +365,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         extra |= {f"output_{name}": True for name in returned}
         with FiniteScores() if self.dtype == torch.float64 else contextlib.nullcontext():
             output = self.backbone(**inputs, **extra, return_dict=True)
+        if "last_hidden_state" not in output:
+            raise ValueError(f"{type(self.backbone).__name__} returns no token states (last_hidden_state) to classify.")
         self._check_states(output.last_hidden_state, inputs)
         for name in returned:
             layers = output.get(name)

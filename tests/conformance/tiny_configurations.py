@@ -74,7 +74,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
         "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
     },
-    "deepseek_v2": _ALL_HEADS,
+    "deepseek_v2": _ALL_HEADS | {"num_experts_per_tok": 2},
     "deepseek_v3": _ALL_HEADS,
     "deepseek_v32": _ALL_HEADS,
     "dots1": {"n_routed_experts": 4, "moe_intermediate_size": 48, "num_experts_per_tok": 2, "n_shared_experts": 1},

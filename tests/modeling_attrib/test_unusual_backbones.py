@@ -10,6 +10,7 @@ from transformers import (
     BertConfig,
     BertModel,
     CanineConfig,
+    DPRConfig,
     FlaubertConfig,
     FNetConfig,
     FunnelConfig,
@@ -319,3 +320,8 @@ def test_a_compiled_model_gives_the_same_explanation(method, gradients):
         found = torch.compile(model, backend="eager")(**make_batch())
     torch.testing.assert_close(found.logits, expected.logits)
     torch.testing.assert_close(found.attributions, expected.attributions)
+
+
+def test_a_backbone_without_token_states_says_so():
+    with pytest.raises(ValueError, match="DPRQuestionEncoder returns no token states"):
+        explain(classifier(DPRConfig(**SIZE, projection_dim=0)), texts(2, 6), "lrp")
