@@ -59,6 +59,8 @@ class BackboneProbes:
     def refuse(self, classifier: nn.Module, method: AttributionMethod) -> None:
         """Raise ValueError, with the reason and the methods that remain, if `method` would explain wrongly."""
         self._ask(_changes_itself, classifier)
+        if not _has_no_backward_pass(classifier):
+            self._ask(layer_without_gradient, classifier)  # for later: a graph that is recorded cannot find it out
         if method.needs_words_apart:
             self._ask(_words_out_of_place, classifier, method)
         if method.needs_every_rule:
