@@ -20,7 +20,11 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe, overrides)
     check_files(recipe)
     silence_other_processes()
-    # Only now what takes seconds to import: a misspelt argument has been named.
+    # Only now what takes long to import: a misspelt argument has been named, and next a misspelt column is.
+    if not recipe.explainer:
+        from attrib_lab.data.headers import check_headers
+
+        check_headers(recipe.data)
     from attrib_lab.explainer.training import train_explainer
     from attrib_lab.terminal.library_messages import quiet_libraries
     from attrib_lab.training.classifier import train

@@ -180,8 +180,9 @@ def get_attribution_method(name: str) -> AttributionMethod:
 
 
 def other_methods(need: str) -> str:
-    """Names, for a message, of the methods but `random` that do not have this need, a field of `AttributionMethod`."""
-    return ", ".join(m.name for m in _REGISTRY.values() if not getattr(m, need) and m.name != "random")
+    """The sentence that ends a refusal: the methods but `random` without this need, a field of `AttributionMethod`."""
+    names = ", ".join(m.name for m in _REGISTRY.values() if not getattr(m, need) and m.name != "random")
+    return f"Choose another with attribution_method=... (in a pipeline, method=...): {names}."
 
 
 def list_attribution_methods() -> list[dict[str, Any]]:

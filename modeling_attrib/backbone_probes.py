@@ -139,7 +139,7 @@ def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> An
     if untouched.changes:
         raise ValueError(
             f"{type(classifier.backbone).__name__} changes itself when it reads a short text, and answers otherwise "
-            f"from then on: {untouched.changes[0]}. To explain it, configure from the start what it changes to."
+            f"from then on: {untouched.changes[0]}. To explain it, set that from the start, in the encoder's config.json."
         )
     return answer
 
@@ -155,8 +155,8 @@ def _words_out_of_place(classifier: nn.Module, method: AttributionMethod) -> Non
     reason = word_out_of_place(classifier)
     if reason is not None:
         raise ValueError(
-            f"{type(classifier.backbone).__name__}: {reason}, so that {method.name!r} would name other words than "
-            f"those that decide. Methods that do not read there: {other_methods('needs_words_apart')}."
+            f"{type(classifier.backbone).__name__}: {reason}, where {method.name!r} reads its scores: it would mark "
+            f"other words than those that decide. {other_methods('needs_words_apart')}"
         )
 
 
@@ -166,7 +166,7 @@ def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
         raise ValueError(
             f"{type(classifier.backbone).__name__}: the rules of {method.name!r} leave {error:.1%} of the relevance "
             "unaccounted for here, so some part of this backbone has no propagation rule, or rounds what it computes "
-            f"with. Methods that do not need a rule for every part: {other_methods('needs_every_rule')}."
+            f"with. {other_methods('needs_every_rule')}"
         )
 
 

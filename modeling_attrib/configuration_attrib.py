@@ -1,5 +1,7 @@
 """Configuration of an attribution-returning classifier: any encoder, a head, and how to explain it."""
 
+import inspect
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
@@ -152,6 +154,24 @@ class AttribConfig(PretrainedConfig):
         if isinstance(output.get("backbone_config"), dict):
             output["backbone_config"].pop("_name_or_path", None)
         return output
+
+
+def check_argument_names(names: Iterable[str], taker: str) -> None:
+    """Refuse what `AttribConfig` would take and keep as an attribute that nothing reads.
+
+    Args:
+        taker: the function they were given to, for the message.
+
+    Raises:
+        TypeError: as Python's own for an unknown argument, with the name that was probably meant.
+    """
+    own = list(inspect.signature(AttribConfig.__init__).parameters)[2:-1]
+    inherited = PretrainedConfig()
+    for name in names:
+        if name not in own and not hasattr(inherited, name):
+            meant = [known for known in own if name in known]
+            hint = f"; did you mean {' or '.join(meant)}?" if meant else f"; AttribConfig takes {', '.join(own)}."
+            raise TypeError(f"{taker} has no argument {name!r}{hint}")
 
 
 def _indices_of(names: dict[int | str, str]) -> dict[str, int]:

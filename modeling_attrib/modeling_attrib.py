@@ -18,7 +18,7 @@ from .backbone_parts import attention_kernel, find_parts, is_causal
 from .backbone_probes import BackboneProbes
 from .classifier_output import AttribSequenceClassifierOutput
 from .compiled_attributions import CompiledAttributions
-from .configuration_attrib import AttribConfig
+from .configuration_attrib import AttribConfig, check_argument_names
 from .expnet import build_expnet
 from .feature_adjustment import encode_and_weigh, outside_inference_mode
 from .half_precision import at_least_float32
@@ -148,7 +148,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             ValueError: for a finished classifier, whose head would be lost; naming the part, if the attribution rules
                 cannot find their way in this backbone, or if the configured method needs a rule for every part and a
                 probe shows that some part has none.
+            TypeError: for an argument that nothing reads.
         """
+        check_argument_names(config_arguments, "from_backbone")
         build = fresh_backbone if isinstance(backbone, PretrainedConfig) else load_backbone
         encoder, backbone_config = build(backbone, attn_implementation, dtype)
         find_parts(encoder)

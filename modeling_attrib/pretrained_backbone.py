@@ -52,7 +52,7 @@ def backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
         if config.is_encoder_decoder:
             raise ValueError(
                 f"{type(config).__name__}: an encoder-decoder whose encoder transformers does not offer by itself; "
-                "attributions would read the decoder too."
+                "attributions would read the decoder too. Choose an encoder (T5's is one that comes by itself)."
             )
         factory, model_class = AutoModel, MODEL_MAPPING.get(type(config), None)
         if isinstance(model_class, tuple) and not config.architectures:

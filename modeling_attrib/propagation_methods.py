@@ -92,8 +92,8 @@ def refuse_detour(classifier: Classifier, gradients: Sequence[torch.Tensor | Non
     """Raise ValueError if words have gradients of their own beside those of the states that relevance is read at."""
     if any(gradient is not None for gradient in gradients):
         raise ValueError(
-            f"{type(classifier.backbone).__name__}: the text reaches the logits around the layers' input, so that "
-            "attributions would miss a part of it; this backbone is not supported."
+            f"{type(classifier.backbone).__name__}: words reach the logits by another way than through the first "
+            "layer's input, so that attributions would miss a part of them; this backbone is not supported."
         )
 
 

@@ -37,14 +37,14 @@ def word_out_of_place(classifier: nn.Module) -> str | None:
         classifier.encode(inputs)
     reached = tap.values[0].isnan().any(dim=-1) & ~states.isnan().any(dim=-1)
     if bool((reached & ~poisoned).any()):
-        return "words reach other tokens' states before those that relevance is read at"
+        return "its embeddings mix each word with its neighbours before the first layer"
     start, ends = random_state(classifier.device), []
     for given in (inputs, others):
         set_random_state(start, classifier.device)  # dropout, in training mode, is the same
         with Taps([place], side, replacement=states):
             ends.append(classifier.encode(given))
     if (ends[1] - ends[0]).abs().max() > 1e-3 * ends[0].abs().max():
-        return "the text reaches the logits around the layers' input"
+        return "words reach the logits by another way than through the first layer's input"
     return None
 
 

@@ -36,7 +36,8 @@ def read_labels(rows: Dataset, column: str, what: str) -> list[Label]:
         return [None if label == -1 else label for label in labels]  # how the Hub writes that nobody said
     spaced = [value for value, label in zip(values, labels) if isinstance(label, str) and label != str(value)]
     if spaced:
-        print(f"{what}: spaces around {len(spaced)} labels are ignored: {spaced[0]!r} is {spaced[0].strip()!r}.")
+        count = "1 label" if len(spaced) == 1 else f"{len(spaced)} labels"
+        print(f"{what}: spaces around {count} are ignored: {spaced[0]!r} is {spaced[0].strip()!r}.")
     return labels
 
 

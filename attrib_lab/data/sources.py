@@ -65,7 +65,7 @@ def load_splits(section: DataSection, seed: int) -> Splits:
         train, validation = hold_out(train, section.label, section.validation_fraction, seed, section.train)
     used = {"train": train, "validation": validation} | ({} if test is None else {"test": test})
     say_absent_labels(used, section.label, labels)
-    kept = [*_texts(section), section.label, _EVIDENCE]
+    kept = [*section.texts, section.label, _EVIDENCE]
     return Splits(*(_select(part, kept) for part in (train, validation, test)), labels)
 
 
@@ -195,13 +195,9 @@ def join_words(rows: Dataset, columns: Sequence[str]) -> Dataset:
 # Splits -------------------------------------------------------------------------------------------------------------
 
 
-def _texts(section: DataSection) -> list[str]:
-    return [section.text] + ([section.text_pair] if section.text_pair else [])
-
-
 def _load_split(source: str, name: str, section: DataSection, seed: int) -> Dataset:
-    texts = [*_texts(section), *(column for column in section.decontaminate if column != section.label)]
-    return join_words(load_rows(source, name, seed, texts, [section.label], [_EVIDENCE]), dict.fromkeys(texts))
+    rows = load_rows(source, name, seed, section.text_columns, [section.label], [_EVIDENCE])
+    return join_words(rows, section.text_columns)
 
 
 def _check_labels(labels: list[str], given: list[Label], section: DataSection) -> None:
@@ -221,7 +217,7 @@ def _encode(rows: Dataset, given: list[Label], section: DataSection, labels: lis
     """Labels to indices; rows without text or label are left out, and counted aloud."""
     own = class_names(rows, section.label)
     rows = replace_column(rows, section.label, encode_labels(given, labels, own, bool(section.labels), split))
-    keep = complete_rows(rows, [*_texts(section), section.label], getattr(section, split))
+    keep = complete_rows(rows, [*section.texts, section.label], getattr(section, split))
     if len(keep) < len(rows):
         print(f"{split}: {len(rows) - len(keep)} of {len(rows)} rows have no text or no label and are left out.")
     return rows.select(keep)

@@ -55,6 +55,21 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     return table
 
 
+def check_header(path: Path, required: Sequence[str]) -> None:
+    """Refuse a CSV, TSV or Parquet file whose header lacks a required column; the columns of JSON stand in its rows.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    if path.suffix.lower() in _SEPARATORS:
+        with _csv_file(path) as file:
+            separator, _ = _csv_layout(path, file, required)
+            _csv_header(path, _records(path, csv.reader(file, delimiter=separator)), required)
+    elif path.suffix.lower() == ".parquet":
+        with _parquet_file(path) as file:
+            check_columns(file.schema_arrow.names, required, str(path))
+
+
 @contextmanager
 def file_faults(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a text file is opened and read as UTF-8 into a `UserError` that says where."""
@@ -121,17 +136,23 @@ def check_types(schema: pa.Schema, columns: Sequence[str], source: str) -> None:
 
 
 def _read_csv(path: Path, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
+    with _csv_file(path) as file:
+        separator, spaced = _csv_layout(path, file, required)
+        if separator != _SEPARATORS[path.suffix.lower()][0]:
+            print(f"{path}: columns are separated by {_SEPARATOR_NAMES[separator]}.")
+        reader = csv.reader(file, delimiter=separator, skipinitialspace=spaced, strict=True)
+        columns = _csv_columns(path, reader, required, optional)
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+@contextmanager
+def _csv_file(path: Path) -> Iterator[TextIO]:
     before = csv.field_size_limit(_LONGEST_FIELD)  # the module's own is 131,072 characters
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            separator, spaced = _csv_layout(path, file, required)
-            if separator != _SEPARATORS[path.suffix.lower()][0]:
-                print(f"{path}: columns are separated by {_SEPARATOR_NAMES[separator]}.")
-            reader = csv.reader(file, delimiter=separator, skipinitialspace=spaced, strict=True)
-            columns = _csv_columns(path, reader, required, optional)
+        with file_faults(path), path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
     finally:
         csv.field_size_limit(before)
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
 def _csv_layout(path: Path, file: TextIO, required: Sequence[str]) -> tuple[str, bool]:
@@ -155,11 +176,7 @@ def _csv_columns(
     path: Path, reader: Any, required: Sequence[str], optional: Sequence[str]
 ) -> dict[str, list[str | None]]:
     records = _records(path, reader)
-    _, header = next(records, (0, []))
-    names = [name.strip() for name in header]
-    if len(names) == 1:
-        _refuse_separator(path, names[0], required)
-    check_columns(names, required, str(path), "Its first line must name the columns.")
+    names = _csv_header(path, records, required)
     places = {name: names.index(name) for name in (*required, *optional) if name in names}
     columns: dict[str, list[str | None]] = {name: [] for name in places}
     ragged: list[tuple[int, int]] = []
@@ -176,6 +193,15 @@ def _csv_columns(
             f"({len(ragged)} such line{'s'[: len(ragged) > 1]}): put quotes around a text that holds a separator."
         )
     return columns
+
+
+def _csv_header(path: Path, records: Iterator[tuple[int, list[str]]], required: Sequence[str]) -> list[str]:
+    _, header = next(records, (0, []))
+    names = [name.strip() for name in header]
+    if len(names) == 1:
+        _refuse_separator(path, names[0], required)
+    check_columns(names, required, str(path), "Its first line must name the columns.")
+    return names
 
 
 def _refuse_separator(path: Path, header: str, required: Sequence[str]) -> None:
@@ -287,18 +313,24 @@ def kind_of(value: Any) -> str:
 
 
 def _read_parquet(path: Path, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            check_columns(names, required, str(path))
-            wanted = [*required, *(column for column in optional if column in names)]
-            table = file.read(columns=wanted).select(wanted)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} could not be read as Parquet: {first_line(error)}") from None
+    with _parquet_file(path) as file:
+        names = file.schema_arrow.names
+        check_columns(names, required, str(path))
+        wanted = [*required, *(column for column in optional if column in names)]
+        table = file.read(columns=wanted).select(wanted)
     for place, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):  # what pandas calls a category
             table = table.set_column(place, field.name, table[place].cast(field.type.value_type))
     return table
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[parquet.ParquetFile]:
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} could not be read as Parquet: {first_line(error)}") from None
 
 
 READERS = {

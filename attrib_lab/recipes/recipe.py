@@ -65,6 +65,16 @@ class DataSection:
     decontaminate: list[str] = field(default_factory=list)
     explained_examples: int = 12
 
+    @property
+    def texts(self) -> list[str]:
+        """The columns that the model reads."""
+        return [self.text] + ([self.text_pair] if self.text_pair else [])
+
+    @property
+    def text_columns(self) -> list[str]:
+        """The columns of texts that every source must have; it needs `label` too."""
+        return list(dict.fromkeys([*self.texts, *(column for column in self.decontaminate if column != self.label)]))
+
 
 @dataclass
 class TaskSection:

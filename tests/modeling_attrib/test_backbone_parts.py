@@ -47,7 +47,7 @@ def save(folder, model) -> str:
         pytest.param(
             BloomModel, "leave .* of the relevance unaccounted for", id="bloom: an activation written out by hand"
         ),
-        pytest.param(XLMModel, "around the layers' input", id="xlm: a path around the layers' input"),
+        pytest.param(XLMModel, "by another way than through the first", id="xlm: a path around the layers' input"),
         pytest.param(BartModel, "encoder-decoder", id="bart: the decoder reads the text too"),
     ],
 )
@@ -57,6 +57,19 @@ def test_a_backbone_that_lrp_would_misread_is_refused(tmp_path, model, message):
     folder = save(tmp_path, model(config))
     with pytest.raises(ValueError, match=message):
         AttribForSequenceClassification.from_backbone(folder, num_labels=3)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("method", "no argument 'method'; did you mean attribution_method"),
+        ("head", "attribution_head or attribution_head_reads"),
+        ("lables", "no argument 'lables'; AttribConfig takes pooling, .*attribution_method"),
+    ],
+)
+def test_an_argument_that_nothing_reads_is_refused(argument, message):
+    with pytest.raises(TypeError, match=message):
+        AttribForSequenceClassification.from_backbone(BERT, num_labels=3, **{argument: "lrp"})
 
 
 def test_a_small_rest_is_not_called_nothing(monkeypatch):
@@ -80,11 +93,11 @@ def test_a_path_around_the_embeddings_is_noticed_by_every_method(tmp_path, froze
     model = AttribForSequenceClassification.from_backbone(folder, attribution_method="random")
     model.config.attribution_method = "gradient_x_input"
     model.requires_grad_(not frozen)
-    with pytest.raises(ValueError, match="around the layers' input"):
+    with pytest.raises(ValueError, match="by another way than through the first"):
         model(**make_batch())
     inputs = make_batch()
     inputs["inputs_embeds"] = model.backbone.get_input_embeddings()(inputs.pop("input_ids")).detach()
-    with pytest.raises(ValueError, match="around the layers' input"):
+    with pytest.raises(ValueError, match="by another way than through the first"):
         model(**inputs)
     assert not inputs["inputs_embeds"].requires_grad
 
