@@ -139,7 +139,7 @@ def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> An
     if untouched.changes:
         raise ValueError(
             f"{type(classifier.backbone).__name__} changes itself when it reads a short text, and answers otherwise "
-            f"from then on: {untouched.changes[0]}. To explain it, set that from the start, in the encoder's config.json."
+            f"from then on: {untouched.changes[0]}. To explain it, set that from the start: in its config.json."
         )
     return answer
 

@@ -24,8 +24,8 @@ def check_states(classifier: Classifier, states: list[torch.Tensor], inputs: Inp
     if not fits:
         raise ValueError(
             f"{name}: its token states have shape {tuple(states[0].shape)}, which is not (batch, tokens, width) of "
-            f"these {batch} texts of {tokens} tokens: it moves the axes, or pads or pools its tokens (Longformer pads to "
-            "its attention window), so that attributions would land on the wrong tokens."
+            f"these {batch} texts of {tokens} tokens: it moves the axes, or pads or pools its tokens (Longformer "
+            "pads to its attention window), so that attributions would land on the wrong tokens."
         )
 
 
