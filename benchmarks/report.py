@@ -11,9 +11,9 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from .contestants import HERE, SLOW, UNIT
+from .candidates import HERE, SLOW, UNIT
 from .machine import machine_sentence
-from .subjects import LABELS
+from .workload import LABELS
 
 
 Row = dict[str, Any]
@@ -23,10 +23,10 @@ COLOURS = [
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#332288", "#882255", "#999933", "#777777"),
 ]
-STYLES = {"ours": ("-", 2.5), "forward": (":", 1.5), "peer": ("--", 1.2)}
+STYLES = {"ours": ("-", 2.5), "forward": (":", 1.5), "external": ("--", 1.2)}
 MARKERS = "osD^vP*X<>hp"
 _WITHIN_REACH = 8  # F: what costs less is drawn on a scale of its own
-# A contestant, and the plain forward pass by the same kernels.
+# A candidate, and the plain forward pass by the same kernels.
 SAME_KERNELS = {
     "ours": UNIT,
     "ours, lrp": UNIT,
@@ -79,11 +79,11 @@ def write_index(folder: Path) -> None:
 
 
 def _ranges(rows: list[Row]) -> dict[str, str]:
-    """Contestant of this project -> its lowest and highest cost on one thread."""
+    """Candidate of this project -> its lowest and highest cost on one thread."""
     costs: dict[str, list[float]] = {}
     for row in rows:
         if row["role"] == "ours" and row["threads"] == 1 and "ratio" in row and row["tokens"] <= 2048:
-            costs.setdefault(row["contestant"], []).append(row["cpu_ratio"]["median"])
+            costs.setdefault(row["candidate"], []).append(row["cpu_ratio"]["median"])
     return {name: f"{min(own):.2f}–{max(own):.2f}" for name, own in costs.items()}
 
 
@@ -96,16 +96,16 @@ def _markdown(report: dict[str, Any], picture: str | None) -> str:
     parts = [
         f"# What an explanation costs: {report['machine']['processor']}",
         f"{UNIT} is one plain float32 forward pass by transformers of the same classifier ({settings['backbone']}, "
-        f"mean pooling, a linear head with {LABELS} labels) on the same texts, without gradients. A contestant gives "
+        f"mean pooling, a linear head with {LABELS} labels) on the same texts, without gradients. A candidate gives "
         "the label and the words that speak for it; a library that must be told the label gets it from a forward "
-        f"pass, which counts. Contestants run in turn in {settings['rounds']} rounds ({slow}); a ratio to {UNIT} is "
+        f"pass, which counts. Candidates run in turn in {settings['rounds']} rounds ({slow}); a ratio to {UNIT} is "
         "taken within its round, by the same process. Tables say the median (lower–upper quartile). All texts of a "
         "batch are equally long.",
         report.get("about", _ABOUT),
         'They and "forward" run in the environment main; each library runs in an environment of versions that it '
         f"works with, named below, beside an {UNIT} of its own there. Compiled graphs and ONNX files run on other "
         f"kernels than {UNIT}: the last table of each number of threads divides by a forward pass on those, so that a "
-        "win by a better kernel is not taken for a cheaper explanation. Made by `make bench-peers` once and "
+        "win by a better kernel is not taken for a cheaper explanation. Made by `make bench-external` once and "
         f'`make bench ARGS="{settings["arguments"]}"`.',
         _circumstances(report),
     ]
@@ -116,7 +116,7 @@ def _markdown(report: dict[str, Any], picture: str | None) -> str:
         if not any("ratio" in row for row in own):
             continue
         heading = f"{threads} thread{'s' if threads > 1 else ''}"
-        others = [row for row in own if row["contestant"] != UNIT]
+        others = [row for row in own if row["candidate"] != UNIT]
         parts += [f"## {heading}: time on the clock, in {UNIT}", _table(others, lambda row: _spread(row["ratio"]))]
         parts += [f"## {heading}: processor time, in {UNIT}", _table(others, lambda row: _spread(row["cpu_ratio"]))]
         parts += [f"## {heading}: milliseconds", _table(own, lambda row: f"{1e3 * row['seconds']['median']:.4g}")]
@@ -155,7 +155,7 @@ def _spread(figures: dict[str, float]) -> str:
 
 
 def _table(rows: list[Row], cell: Any, measured: str = "ratio") -> str:
-    """A line for each contestant, a column for each size; a dash where there is no figure."""
+    """A line for each candidate, a column for each size; a dash where there is no figure."""
     rows = [row for row in rows if measured in row]
     sizes = sorted({(row["texts"], row["tokens"]) for row in rows})
     cells = {(_label(row), row["texts"], row["tokens"]): cell(row) for row in rows}
@@ -166,14 +166,14 @@ def _table(rows: list[Row], cell: Any, measured: str = "ratio") -> str:
 
 
 def _label(row: Row) -> str:
-    own = row["contestant"] == UNIT and row["environment"] != HERE
-    return f"{UNIT} of environment {row['environment']}" if own else row["contestant"]
+    own = row["candidate"] == UNIT and row["environment"] != HERE
+    return f"{UNIT} of environment {row['environment']}" if own else row["candidate"]
 
 
 def _same_kernels(rows: list[Row]) -> str:
     """Ours over the plain forward pass that runs on the same kernels: what the explanation itself costs."""
     medians = {
-        (row["contestant"], row["texts"], row["tokens"]): row["ratio"]["median"]
+        (row["candidate"], row["texts"], row["tokens"]): row["ratio"]["median"]
         for row in rows
         if row["environment"] == HERE and "ratio" in row
     }
@@ -182,13 +182,13 @@ def _same_kernels(rows: list[Row]) -> str:
         same = SAME_KERNELS.get(name)
         if (same, texts, tokens) in medians:
             own = median / medians[same, texts, tokens]
-            paired.append({"contestant": f"{name} / {same}", "environment": HERE, "own": own})
+            paired.append({"candidate": f"{name} / {same}", "environment": HERE, "own": own})
             paired[-1] |= {"texts": texts, "tokens": tokens}
     return _table(paired, lambda row: f"{row['own']:.2f}", "own") if paired else "Nothing to compare."
 
 
 def _reasons(rows: list[Row]) -> str:
-    """Every contestant without a figure, with the reason and where it holds."""
+    """Every candidate without a figure, with the reason and where it holds."""
     where: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if "reason" in row:
@@ -204,15 +204,15 @@ def _reasons(rows: list[Row]) -> str:
 def _draw(report: dict[str, Any], file: Path) -> bool:
     """Cost of one text against its length, with the fewest threads; False if there is nothing to draw.
 
-    Two pictures above one another: contestants that sample or integrate, on a logarithmic scale, and those within
+    Two pictures above one another: candidates that sample or integrate, on a logarithmic scale, and those within
     reach of a prediction, on a linear one.
     """
     threads = min((row["threads"] for row in report["rows"]), default=1)
     rows = [r for r in report["rows"] if r["texts"] == 1 and r["threads"] == threads and "ratio" in r]
     lines: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["tokens"]):
-        if row["contestant"] != UNIT:
-            lines.setdefault(row["contestant"], []).append(row)
+        if row["candidate"] != UNIT:
+            lines.setdefault(row["candidate"], []).append(row)
     if not lines:
         return False
     halves: tuple[dict[str, list[Row]], dict[str, list[Row]]] = ({}, {})
@@ -246,7 +246,7 @@ def _draw(report: dict[str, Any], file: Path) -> bool:
 
 
 def _draw_lines(axes: Any, lines: dict[str, list[Row]]) -> None:
-    drawn: Counter[str] = Counter()  # contestants of one role share a line style: they need colours of their own
+    drawn: Counter[str] = Counter()  # candidates of one role share a line style: they need colours of their own
     for name, points in lines.items():
         style, width = STYLES[points[0]["role"]]
         index = drawn[points[0]["role"]]

@@ -3,9 +3,9 @@
     python -m benchmarks.speed --quick          # ten minutes
     python -m benchmarks.speed --own            # F, faster forward passes and ours, every length: 20 minutes, one core
     python -m benchmarks.speed                  # the other libraries too: hours
-    python -m benchmarks.speed --contestants "ours*" --sizes 1x128 8x128 --threads 1
+    python -m benchmarks.speed --candidates "ours*" --sizes 1x128 8x128 --threads 1
 
-Each environment (this one and those that `make bench-peers` builds) measures its contestants in a process of its own,
+Each environment (this one and those that `make bench-external` builds) measures its candidates in a process of its own,
 in turn with F. The report goes to speed/PROCESSOR.md, .json and .png, one for each kind of processor, and speed.md
 lists them. A run that was killed goes on, with the same arguments, where it was.
 """
@@ -26,12 +26,12 @@ from tqdm import tqdm
 
 from attrib_lab.terminal.errors import UserError, nearest, run_command
 
-from .contestants import CONTESTANTS, HERE, UNIT
+from .candidates import CANDIDATES, HERE, UNIT
 from .machine import describe_machine, processor_slug
 from .progress import Progress
 from .report import write_index, write_report
-from .subjects import prepare_subject
 from .worker import entered
+from .workload import prepare_workload
 
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +45,7 @@ QUICK = {
     "slow_rounds": 1,
 }
 OWN = {
-    "contestants": ["forward*", "ours*"],
+    "candidates": ["forward*", "ours*"],
     "sizes": ["1x64", "1x128", "1x256", "1x512", "1x1024", "1x2048", "8x128", "8x512", "32x64", "32x128"],
     "threads": [1],
     "rounds": 5,
@@ -62,19 +62,19 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def choose(patterns: list[str]) -> list[str]:
-    """Names of the contestants that any pattern (`ours*`) matches; F always takes part."""
+    """Names of the candidates that any pattern (`ours*`) matches; F always takes part."""
     chosen = []
     for pattern in patterns:
-        matches = fnmatch.filter(CONTESTANTS, pattern)
+        matches = fnmatch.filter(CANDIDATES, pattern)
         if not matches:
-            hint = nearest(pattern, list(CONTESTANTS))
-            raise UserError(f"no contestant is called {pattern!r}.{hint} They are: {'; '.join(CONTESTANTS)}.")
+            hint = nearest(pattern, list(CANDIDATES))
+            raise UserError(f"no candidate is called {pattern!r}.{hint} They are: {'; '.join(CANDIDATES)}.")
         chosen += matches
-    return [name for name in CONTESTANTS if name in chosen]
+    return [name for name in CANDIDATES if name in chosen]
 
 
 def run_worker(python: Path, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Events of a worker on this job; if it dies, the contestants that it owes have its last words as the reason."""
+    """Events of a worker on this job; if it dies, the candidates that it owes have its last words as the reason."""
     threads = str(job["threads"])
     environment = os.environ | {
         "OMP_NUM_THREADS": threads,
@@ -83,7 +83,7 @@ def run_worker(python: Path, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         "HF_HUB_OFFLINE": "1",
         "PYTHONWARNINGS": "ignore",
     }
-    owed = {(texts, tokens, name) for texts, tokens in job["sizes"] for name in job["contestants"]}
+    owed = {(texts, tokens, name) for texts, tokens in job["sizes"] for name in job["candidates"]}
     with tempfile.TemporaryFile("w+") as asked, tempfile.TemporaryFile("w+", errors="replace") as log:
         json.dump(job, asked)
         asked.seek(0)
@@ -94,8 +94,8 @@ def run_worker(python: Path, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         try:
             for line in worker.stdout:
                 event = json.loads(line)
-                if "contestant" in event:
-                    owed.discard((event["texts"], event["tokens"], event["contestant"]))
+                if "candidate" in event:
+                    owed.discard((event["texts"], event["tokens"], event["candidate"]))
                 yield event
             status = worker.wait()
         finally:
@@ -104,20 +104,20 @@ def run_worker(python: Path, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         last = next((line.strip() for line in reversed(log.readlines()) if line.strip()), "no message")
     for texts, tokens, name in sorted(owed):
         reason = f"its environment's process ended with status {status}: {last[:200]}"
-        if status < 0:  # all contestants of an environment share a process: whose fault it was is not known
+        if status < 0:  # all candidates of an environment share a process: whose fault it was is not known
             reason = f"its environment's process was killed by signal {-status} (9: most often, memory ran out)"
-        yield {"texts": texts, "tokens": tokens, "contestant": name, "reason": reason}
+        yield {"texts": texts, "tokens": tokens, "candidate": name, "reason": reason}
 
 
 def measure(arguments: argparse.Namespace, scratch: Path, progress: Progress) -> None:
-    """Add to `progress` all rows that it lacks: one for each contestant, size and number of threads."""
+    """Add to `progress` all rows that it lacks: one for each candidate, size and number of threads."""
     sizes = sorted(map(parse_size, arguments.sizes))
     memory = sorted(parse_size(text) for text in arguments.memory)
-    chosen = choose(arguments.contestants)
+    chosen = choose(arguments.candidates)
     longest = max(tokens for _, tokens in sizes + memory)
-    prepare_subject(scratch, arguments.backbone, longest)
-    environments = list(dict.fromkeys([HERE, *(CONTESTANTS[name].environment for name in chosen)]))
-    names = {e: [UNIT, *(name for name in chosen if CONTESTANTS[name].environment == e)] for e in environments}
+    prepare_workload(scratch, arguments.backbone, longest)
+    environments = list(dict.fromkeys([HERE, *(CANDIDATES[name].environment for name in chosen)]))
+    names = {e: [UNIT, *(name for name in chosen if CANDIDATES[name].environment == e)] for e in environments}
     pythons = {e: _python_of(e, arguments.environments) for e in environments}
     total = sum(map(len, names.values())) * (len(sizes) * len(arguments.threads) + len(memory))
     with tqdm(total=total, initial=len(progress), desc="measurements", smoothing=0) as bar:
@@ -129,15 +129,15 @@ def measure(arguments: argparse.Namespace, scratch: Path, progress: Progress) ->
                 if "versions" in event:
                     progress.add_versions(environment, event["versions"])
                     continue
-                bar.set_postfix_str(f"{event['contestant']}, {event['texts']}x{event['tokens']}", refresh=False)
+                bar.set_postfix_str(f"{event['candidate']}, {event['texts']}x{event['tokens']}", refresh=False)
                 bar.update()
-                role = entered(environment)[event["contestant"]].role
+                role = entered(environment)[event["candidate"]].role
                 row = {"environment": environment, "role": role, "threads": job["threads"], "memory_run": job["memory"]}
                 progress.add(row | event)
 
         for environment in environments:
             for threads in arguments.threads:
-                job = {"threads": threads, "memory": False, "contestants": names[environment]}
+                job = {"threads": threads, "memory": False, "candidates": names[environment]}
                 left = [s for s in sizes if progress.lacks(environment, threads, s, False, names[environment])]
                 if left:
                     collect(environment, job | {"sizes": left, "last_ratio": progress.ratios(environment, threads)})
@@ -146,7 +146,7 @@ def measure(arguments: argparse.Namespace, scratch: Path, progress: Progress) ->
                 for name in names[environment]:
                     if not progress.lacks(environment, arguments.threads[0], size, True, [name]):
                         continue
-                    job = {"threads": arguments.threads[0], "memory": True, "contestants": [name]}
+                    job = {"threads": arguments.threads[0], "memory": True, "candidates": [name]}
                     collect(environment, job | {"sizes": [size], "last_ratio": {}})
 
 
@@ -154,7 +154,7 @@ def _python_of(environment: str, folder: Path) -> Path:
     return (
         Path(sys.executable)
         if environment == HERE
-        else folder.absolute() / f".venv-peers-{environment}" / "bin" / "python"
+        else folder.absolute() / f".venv-external-{environment}" / "bin" / "python"
     )
 
 
@@ -163,9 +163,9 @@ def _events(environment: str, python: Path, job: dict[str, Any]) -> Iterator[dic
         yield from run_worker(python, job)
         return
     for texts, tokens in job["sizes"]:
-        for name in job["contestants"]:
-            reason = f"its environment {environment!r} is not built: make bench-peers"
-            yield {"texts": texts, "tokens": tokens, "contestant": name, "reason": reason}
+        for name in job["candidates"]:
+            reason = f"its environment {environment!r} is not built: make bench-external"
+            yield {"texts": texts, "tokens": tokens, "candidate": name, "reason": reason}
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -177,10 +177,12 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="numbers of threads to measure with")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--slow-rounds", type=int, default=2, help="rounds of contestants over 20 F")
+    parser.add_argument("--slow-rounds", type=int, default=2, help="rounds of candidates over 20 F")
     parser.add_argument("--budget", type=float, default=30.0, help="seconds that one call may take")
-    parser.add_argument("--contestants", nargs="+", default=["*"], metavar="PATTERN", help="names, * matches anything")
-    parser.add_argument("--environments", type=Path, default=ROOT, help="folder that holds the .venv-peers-* folders")
+    parser.add_argument("--candidates", nargs="+", default=["*"], metavar="PATTERN", help="names, * matches anything")
+    parser.add_argument(
+        "--environments", type=Path, default=ROOT, help="folder that holds the .venv-external-* folders"
+    )
     parser.add_argument(
         "--losses", nargs="+", type=Path, default=[], metavar="FOLDER", help="what `attrib export --precision` left"
     )

@@ -1,4 +1,4 @@
-"""One process that measures the contestants of one environment; `speed.py` starts it with that environment's Python.
+"""One process that measures the candidates of one environment; `speed.py` starts it with that environment's Python.
 
 It reads one job (JSON) from standard input, and writes one event (JSON) a line: figures, or the reason for none.
 """
@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from . import peers  # noqa: F401  (enters its contestants)
-from .contestants import CONTESTANTS, SLOW, UNIT, Answer, Contestant, Explain, UnavailableError, plain_forward
+from . import external  # noqa: F401  (enters its candidates)
+from .candidates import CANDIDATES, SLOW, UNIT, Answer, Candidate, Explain, UnavailableError, plain_forward
 from .measurement import measure_interleaved, peak_memory, time_call
-from .subjects import Batch, Subject
+from .workload import Batch, Workload
 
 
-def entered(environment: str) -> dict[str, Contestant]:
-    """The contestants of an environment; the unit is one in each."""
-    unit = Contestant(UNIT, "forward", plain_forward, environment)
-    return {UNIT: unit} | {name: c for name, c in CONTESTANTS.items() if c.environment == environment}
+def entered(environment: str) -> dict[str, Candidate]:
+    """The candidates of an environment; the unit is one in each."""
+    unit = Candidate(UNIT, "forward", plain_forward, environment)
+    return {UNIT: unit} | {name: c for name, c in CANDIDATES.items() if c.environment == environment}
 
 
 @dataclass
@@ -31,33 +31,33 @@ class Worker:
     """Measures what one job asks for.
 
     Attributes:
-        job: what `speed.py` asks for; of it "folder" (the subject's), "rounds", "slow_rounds", "budget" (seconds that
+        job: what `speed.py` asks for; of it "folder" (the workload's), "rounds", "slow_rounds", "budget" (seconds that
             one call may take).
-        contestants: those to measure, the unit first.
+        candidates: those to measure, the unit first.
         report: takes each event.
     """
 
     job: dict[str, Any]
-    contestants: list[Contestant]
+    candidates: list[Candidate]
     report: Callable[[dict[str, Any]], None]
-    subject: Subject
+    workload: Workload
     built: dict[str, Explain | str] = field(default_factory=dict)
     last_ratio: dict[str, float] = field(default_factory=dict)
 
     def measure_times(self, texts: int, tokens: int) -> None:
-        """Report the times of every contestant on one size, or why there are none."""
-        batch = self.subject.batch(texts, tokens)
-        reference = self._build(self.contestants[0])(batch)
-        unit = self._first_seconds(self.contestants[0], batch, reference)
+        """Report the times of every candidate on one size, or why there are none."""
+        batch = self.workload.batch(texts, tokens)
+        reference = self._build(self.candidates[0])(batch)
+        unit = self._first_seconds(self.candidates[0], batch, reference)
         groups: dict[bool, dict[str, float]] = {False: {UNIT: unit}, True: {UNIT: unit}}
-        for contestant in self.contestants[1:]:
+        for candidate in self.candidates[1:]:
             try:
-                self._check_cost(contestant, texts, unit)
-                seconds = self._first_seconds(contestant, batch, reference)
+                self._check_cost(candidate, texts, unit)
+                seconds = self._first_seconds(candidate, batch, reference)
             except UnavailableError as error:
-                self.report({"texts": texts, "tokens": tokens, "contestant": contestant.name, "reason": str(error)})
+                self.report({"texts": texts, "tokens": tokens, "candidate": candidate.name, "reason": str(error)})
                 continue
-            groups[seconds > SLOW * unit][contestant.name] = seconds
+            groups[seconds > SLOW * unit][candidate.name] = seconds
         for slow, expected in groups.items():
             if slow and len(expected) == 1:
                 continue
@@ -66,63 +66,63 @@ class Worker:
             for name, figures in measure_interleaved(calls, UNIT, rounds, expected).items():
                 self.last_ratio[name] = figures["ratio"]["median"]
                 if not (slow and name == UNIT):
-                    self.report({"texts": texts, "tokens": tokens, "contestant": name, "rounds": rounds} | figures)
+                    self.report({"texts": texts, "tokens": tokens, "candidate": name, "rounds": rounds} | figures)
 
     def measure_memory(self, texts: int, tokens: int) -> None:
-        """Report the peak memory of the job's one contestant."""
-        contestant = self.contestants[-1]
-        event = {"texts": texts, "tokens": tokens, "contestant": contestant.name}
-        batch = self.subject.batch(texts, tokens)
+        """Report the peak memory of the job's one candidate."""
+        candidate = self.candidates[-1]
+        event = {"texts": texts, "tokens": tokens, "candidate": candidate.name}
+        batch = self.workload.batch(texts, tokens)
         try:
-            explain = self._build(contestant)
-            explain(batch if contestant.compiles else self.subject.batch(1, 8))
+            explain = self._build(candidate)
+            explain(batch if candidate.compiles else self.workload.batch(1, 8))
             event["memory"] = peak_memory(lambda: explain(batch))
         except Exception as error:
             event["reason"] = _one_line(error)
         self.report(event)
 
-    def _build(self, contestant: Contestant) -> Explain:
-        """The contestant, ready; whatever its library raises becomes a reason that is reported."""
-        built = self.built.get(contestant.name) or contestant.missing()
+    def _build(self, candidate: Candidate) -> Explain:
+        """The candidate, ready; whatever its library raises becomes a reason that is reported."""
+        built = self.built.get(candidate.name) or candidate.missing()
         if built is None:
             try:
-                built = contestant.build(self.subject)
+                built = candidate.build(self.workload)
             except Exception as error:
                 built = _one_line(error)
-            self.built[contestant.name] = built
+            self.built[candidate.name] = built
         if isinstance(built, str):
             raise UnavailableError(built)
         return built
 
-    def _check_cost(self, contestant: Contestant, texts: int, unit: float) -> None:
-        ratio = self.last_ratio.get(contestant.name, 0.0)
+    def _check_cost(self, candidate: Candidate, texts: int, unit: float) -> None:
+        ratio = self.last_ratio.get(candidate.name, 0.0)
         if texts > 1 and ratio > SLOW:
             raise UnavailableError(f"over {SLOW} {UNIT}: measured at batch 1 only")
         if ratio * unit > self.job["budget"]:
             budget = f"--budget is {self.job['budget']:g} s"
             raise UnavailableError(f"one call would take {ratio * unit:.0f} s or more; {budget}")
 
-    def _first_seconds(self, contestant: Contestant, batch: Batch, reference: Answer) -> float:
+    def _first_seconds(self, candidate: Candidate, batch: Batch, reference: Answer) -> float:
         """Seconds of a warmed-up call, whose answer is checked."""
-        explain = self._build(contestant)
+        explain = self._build(candidate)
         answers: list[Answer] = []
         try:
             seconds = time_call(lambda: answers.append(explain(batch))).wall
-            _check_answer(contestant, answers[0], reference, batch)
-            if contestant.compiles or seconds < 1:
+            _check_answer(candidate, answers[0], reference, batch)
+            if candidate.compiles or seconds < 1:
                 seconds = min(time_call(lambda: explain(batch)).wall for _ in range(3))
         except Exception as error:
-            self.built[contestant.name] = _one_line(error)
-            raise UnavailableError(self.built[contestant.name]) from None
+            self.built[candidate.name] = _one_line(error)
+            raise UnavailableError(self.built[candidate.name]) from None
         return seconds
 
 
-def _check_answer(contestant: Contestant, answer: Answer, reference: Answer, batch: Batch) -> None:
+def _check_answer(candidate: Candidate, answer: Answer, reference: Answer, batch: Batch) -> None:
     if answer.logits is not None:
         difference = (answer.logits.float() - reference.logits).abs().max().item()
-        if not difference <= contestant.tolerance:
+        if not difference <= candidate.tolerance:
             raise UnavailableError(f"its logits differ from {UNIT}'s by {difference:.2g}")
-    if contestant.role == "forward":
+    if candidate.role == "forward":
         return
     if len(answer.attributions) != len(batch.texts):
         raise UnavailableError(f"it explained {len(answer.attributions)} of {len(batch.texts)} texts")
@@ -136,10 +136,10 @@ def _one_line(error: Exception) -> str:
     return text if isinstance(error, UnavailableError) else f"{type(error).__name__}: {text}"
 
 
-def _versions(contestants: list[Contestant]) -> dict[str, str]:
-    """Distribution -> version of torch, transformers and what the contestants need, where installed."""
+def _versions(candidates: list[Candidate]) -> dict[str, str]:
+    """Distribution -> version of torch, transformers and what the candidates need, where installed."""
     known = packages_distributions()
-    modules = {"torch", "transformers"}.union(*(contestant.modules for contestant in contestants))
+    modules = {"torch", "transformers"}.union(*(candidate.modules for candidate in candidates))
     return {name: version(name) for module in sorted(modules) for name in known.get(module, [])[:1]}
 
 
@@ -150,10 +150,10 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no event
     torch.set_num_threads(job["threads"])
     available = entered(job["environment"])
-    chosen = [available[name] for name in job["contestants"]]
-    subject = Subject.load(Path(job["folder"]))
+    chosen = [available[name] for name in job["candidates"]]
+    workload = Workload.load(Path(job["folder"]))
     report = lambda event: print(json.dumps(event), file=events, flush=True)  # noqa: E731
-    worker = Worker(job, chosen, report, subject, last_ratio=job["last_ratio"])
+    worker = Worker(job, chosen, report, workload, last_ratio=job["last_ratio"])
     worker.report({"versions": _versions(chosen)})
     for texts, tokens in job["sizes"]:
         measure = worker.measure_memory if job["memory"] else worker.measure_times

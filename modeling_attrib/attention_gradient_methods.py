@@ -5,19 +5,24 @@ from typing import Any
 
 import torch
 
+from .activation_capture import start_of_graph
 from .attention_records import AttentionRecorder, ExplicitAttention
-from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32, sum_type
 from .propagation_rules import PropagationRules
-from .taps import start_of_graph
 
 
 Step = Callable[[Any, torch.Tensor, torch.Tensor], Any]
 
 
 def fold_attention_gradients(
-    classifier: Classifier, inputs: Inputs, request: AttributionRequest, weights: torch.Tensor, step: Step, start: Any
+    classifier: ExplainableClassifier,
+    inputs: Inputs,
+    request: AttributionRequest,
+    weights: torch.Tensor,
+    step: Step,
+    start: Any,
 ) -> tuple[torch.Tensor, list[Any]]:
     """For each target, fold `step` over the layers' attention and its gradient, from the last layer to the first.
 
@@ -80,7 +85,9 @@ def _fold(total: torch.Tensor, attentions: list[torch.Tensor], step: Step, state
     signed=False,
     needs_attention=True,
 )
-def grad_sam(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def grad_sam(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Σ_l Σ_h Σ_j A_ij · ReLU(∂y/∂A_ij): what token i reads where reading more would speak for the target.
 
     Sums where the paper takes means over layers, heads and tokens: a factor that all tokens of a text share.
@@ -103,7 +110,9 @@ def grad_sam(classifier: Classifier, inputs: Inputs, request: AttributionRequest
     signed=False,
     needs_attention=True,
 )
-def gae(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def gae(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """R ← R + mean_h((∂y/∂A ⊙ A)⁺)·R from R = I, read in the rows of the tokens that the head reads.
 
     R's identity stays in: with [CLS] pooling, [CLS] itself gets 1 beside what it reads.

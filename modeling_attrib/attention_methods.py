@@ -2,11 +2,11 @@
 
 import torch
 
+from .activation_capture import ActivationCapture, check_layers, start_of_graph
 from .attention_records import AttentionRecord, AttentionRecorder
-from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32
-from .taps import Taps, check_layers, start_of_graph
 
 
 ORIENTATIONS = ("key", "query")
@@ -79,7 +79,7 @@ def combine_attention_and_gradient(
 
 @attribution_method("attention_gradient", paper="Song 2026, eq. 3", cost=2, signed=True, needs_attention=True)
 def attention_gradient(
-    classifier: Classifier,
+    classifier: ExplainableClassifier,
     inputs: Inputs,
     request: AttributionRequest,
     orientation: str = "key",
@@ -91,11 +91,11 @@ def attention_gradient(
     indices = select_layers(layers, classifier.num_layers)
     stack = find_parts(classifier.backbone).layers
     given, words = start_of_graph(classifier, inputs)
-    with words, AttentionRecorder() as recorder, Taps(list(stack)) as tap:
+    with words, AttentionRecorder() as recorder, ActivationCapture(list(stack)) as capture:
         logits = classifier.classify(inputs | given, weights)
     records = recorder.layers(classifier, inputs)
-    check_layers(classifier, tap.values, inputs)
-    hidden = [tap.values[index] for index in indices]
+    check_layers(classifier, capture.values, inputs)
+    hidden = [capture.values[index] for index in indices]
     objective = request.objective(logits)
     scale = GradientScale(objective, weights)
     totals = scale.enlarge(objective).sum(dim=0)
@@ -120,7 +120,9 @@ def attention_gradient(
     signed=True,
     needs_attention=True,
 )
-def attcat(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def attcat(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """`attention_gradient` in key orientation over all layers: how much token j is read, times ∂y/∂h_j · h_j.
 
     Heads and queries are summed where the paper's code takes their mean: a factor that all tokens of a text share.
@@ -130,7 +132,7 @@ def attcat(classifier: Classifier, inputs: Inputs, request: AttributionRequest) 
 
 @torch.no_grad()
 def _read_attention(
-    classifier: Classifier, inputs: Inputs, request: AttributionRequest
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
 ) -> tuple[torch.Tensor, list[AttentionRecord], torch.Tensor, int]:
     """Logits, the layers' attention, the tokens that the head reads (batch, tokens, 1), and the number of targets."""
     weights = classifier.token_weights(inputs)
@@ -144,12 +146,12 @@ def _read_attention(
     "attention_last", paper="baseline: attention of the last layer", cost=1, signed=False, needs_attention=True
 )
 def attention_last(
-    classifier: Classifier, inputs: Inputs, request: AttributionRequest
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Head mean of the last layer's attention, from the tokens that the head reads (the [CLS] row for CLS pooling)."""
-    logits, records, reading, targets = _read_attention(classifier, inputs, request)
+    logits, records, head_weights, targets = _read_attention(classifier, inputs, request)
     with torch.no_grad():
-        scores = records[-1].attend_transposed(reading).squeeze(-1) / records[-1].heads
+        scores = records[-1].attend_transposed(head_weights).squeeze(-1) / records[-1].heads
     return logits, scores.unsqueeze(1).repeat(1, targets, 1)
 
 
@@ -160,10 +162,12 @@ def attention_last(
     signed=False,
     needs_attention=True,
 )
-def rollout(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def rollout(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Product over layers of ½A + ½I, from the tokens that the head reads down to the input."""
-    logits, records, reading, targets = _read_attention(classifier, inputs, request)
+    logits, records, head_weights, targets = _read_attention(classifier, inputs, request)
     with torch.no_grad():
         for record in reversed(records):
-            reading = 0.5 * record.attend_transposed(reading) / record.heads + 0.5 * reading
-    return logits, reading.squeeze(-1).unsqueeze(1).repeat(1, targets, 1)
+            head_weights = 0.5 * record.attend_transposed(head_weights) / record.heads + 0.5 * head_weights
+    return logits, head_weights.squeeze(-1).unsqueeze(1).repeat(1, targets, 1)

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from .attribution_methods import Classifier, Inputs
+from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import find_parts
 from .half_precision import sum_type
 
@@ -124,7 +124,7 @@ class AttentionRecorder(TorchFunctionMode):
         self.shapes.append(record.shape)
         self.records.append(record)
 
-    def layers(self, classifier: Classifier, inputs: Inputs) -> list[AttentionRecord]:
+    def layers(self, classifier: ExplainableClassifier, inputs: Inputs) -> list[AttentionRecord]:
         """The records, one per layer.
 
         Raises:

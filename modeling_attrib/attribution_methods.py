@@ -19,7 +19,7 @@ from transformers import PretrainedConfig
 Inputs = dict[str, torch.Tensor]
 
 
-class Classifier(Protocol):
+class ExplainableClassifier(Protocol):
     """What a method may ask of the model that it explains."""
 
     config: PretrainedConfig

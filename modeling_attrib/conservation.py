@@ -8,7 +8,7 @@ from .propagation_methods import LRP, refuse_detour, run_under_rules
 from .stand_ins import StandIns
 
 
-def conservation_error(classifier: nn.Module, inputs: Inputs) -> float:
+def unaccounted_relevance(classifier: nn.Module, inputs: Inputs) -> float:
     """How far `lrp` is from accounting for the logits with tokens and biases: 0 if every part has a rule.
 
     Under its rules the classifier is linear in embeddings and biases, so that logit = sum x·∂y/∂x + sum b·∂y/∂b. A

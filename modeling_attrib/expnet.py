@@ -8,11 +8,11 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional as F
 
+from .activation_capture import ActivationCapture, check_layers
 from .attention_records import SOFTMAX, AttentionRecorder, record_attention, serve_query_heads
-from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .half_precision import at_least_float32
-from .taps import Taps, check_layers
 
 
 _ENTRIES_AT_ONCE = 1 << 18  # of A, over texts and heads: what stays in a core's cache is read again at little cost
@@ -145,7 +145,7 @@ def build_expnet(config: Any) -> ExpNet | None:
 
 
 @torch.no_grad()
-def read_features(classifier: Classifier, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+def read_features(classifier: ExplainableClassifier, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (batch, labels) and what the head reads of each token, (batch, tokens, F), from one forward pass.
 
     Its attention pattern (Mihaila 2026): for each layer and head what `AttentionPatterns` reads, times the number of
@@ -160,10 +160,10 @@ def read_features(classifier: Classifier, inputs: Inputs) -> tuple[torch.Tensor,
     """
     mask, weights = inputs["attention_mask"], classifier.token_weights(inputs)
     if classifier.config.attribution_head_reads == "states":
-        with Taps(list(find_parts(classifier.backbone).layers)) as tap:
+        with ActivationCapture(list(find_parts(classifier.backbone).layers)) as capture:
             logits = classifier.classify(inputs, weights)
-        check_layers(classifier, tap.values, inputs)
-        return logits, torch.cat([at_least_float32(state) for state in tap.values], dim=-1)
+        check_layers(classifier, capture.values, inputs)
+        return logits, torch.cat([at_least_float32(state) for state in capture.values], dim=-1)
     with AttentionPatterns(mask) as patterns:
         logits = classifier.classify(inputs, weights)
     read = torch.cat([at_least_float32(record) for record in patterns.layers(classifier, inputs)], dim=1)
@@ -179,7 +179,9 @@ def read_features(classifier: Classifier, inputs: Inputs) -> tuple[torch.Tensor,
     signed=True,
     needs_attention=True,
 )
-def expnet(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def expnet(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of the classifier's trained head.
 
     A head with one output is blind to labels: positive scores mark what people would call a reason, for every target,

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from transformers.utils import ModelOutput
 
+from .activation_capture import ActivationCapture, check_layers, start_of_graph
 from .attention_methods import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import Inputs
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32
 from .pooling import weighted_sum
-from .taps import Taps, check_layers, start_of_graph
 
 
 def encode_and_weigh(
@@ -32,15 +32,15 @@ def encode_and_weigh(
     with torch.inference_mode(False), torch.enable_grad():
         inputs = outside_inference_mode(inputs)
         given, words = start_of_graph(classifier, inputs)
-        tap = Taps(list(find_parts(classifier.backbone).layers))
+        capture = ActivationCapture(list(find_parts(classifier.backbone).layers))
         kernel = ExplicitAttention() if through_alpha else contextlib.nullcontext()
-        with words, AttentionRecorder() as recorder, kernel, tap:
+        with words, AttentionRecorder() as recorder, kernel, capture:
             encoded = classifier.run_backbone(inputs | given, returned)
-        check_layers(classifier, tap.values, inputs)
+        check_layers(classifier, capture.values, inputs)
         hidden = encoded.last_hidden_state
         pooling = classifier.plain_weights(inputs)
         winning = classifier.classifier(classifier.adjusted_norm(weighted_sum(hidden, pooling))).amax(dim=-1)
-        states = [tap.values[layer] for layer in layers]
+        states = [capture.values[layer] for layer in layers]
         scale = GradientScale(winning, pooling)
         gradients = torch.autograd.grad(
             scale.enlarge(winning).sum(), states, retain_graph=training, create_graph=through_alpha

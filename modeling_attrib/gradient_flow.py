@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from .activation_capture import ActivationCapture
 from .attribution_methods import Inputs
 from .backbone_parts import word_embeddings
-from .probe_inputs import probe_inputs
+from .check_inputs import check_inputs
 from .stand_ins import StandIns
-from .taps import Taps
 
 
 _ALLOWED = 0.2  # of the output's change: rounding to 8 bits leaves a fiftieth, a gradient that stops leaves it all
@@ -32,7 +32,7 @@ def layer_without_gradient(classifier: nn.Module) -> str | None:
             return f"{name} ({type(module).__name__}, quantised)"
         if _keeps_whole_numbers(module):
             suspects[module] = name
-    inputs = probe_inputs(classifier, 3, 8)
+    inputs = check_inputs(classifier, 3, 8)
     outside, functions = _outside_and_own_functions(classifier, inputs)
     if outside:
         return outside
@@ -60,7 +60,9 @@ def _outside_and_own_functions(classifier: nn.Module, inputs: Inputs) -> tuple[s
     stacks = [module for module in classifier.modules() if isinstance(module, nn.ModuleList)]
     handles = [layer.register_forward_pre_hook(look) for stack in stacks for layer in stack]
     try:
-        with Taps(word_embeddings(classifier.backbone), side="output"):  # a graph, behind frozen weights too
+        with ActivationCapture(
+            word_embeddings(classifier.backbone), side="output"
+        ):  # a graph, behind frozen weights too
             states = classifier.encode(inputs)
     finally:
         for handle in handles:
@@ -90,14 +92,17 @@ def _functions_in(states: torch.Tensor, module: str) -> list[str]:
 def _difference_from_slopes(classifier: nn.Module, inputs: Inputs) -> float:
     """How far the gradient is from how states change when each word moves toward the one before it: 0 if not at all."""
     words = word_embeddings(classifier.backbone)
-    with Taps(words, side="output") as embedded, StandIns(classifier):  # 16 bits are too few for differences
+    with (
+        ActivationCapture(words, side="output") as embedded,
+        StandIns(classifier),
+    ):  # 16 bits are too few for differences
         classifier.encode(inputs)
     start = embedded.values[0].detach()
     toward = start.roll(1, dims=1) - start  # not along itself: a norm does not see its length
     share = torch.zeros(len(start), 1, 1, dtype=start.dtype, device=start.device, requires_grad=True)
 
     def answer(share: torch.Tensor) -> torch.Tensor:
-        with Taps(words, side="output", replacement=start + share * toward), StandIns(classifier):
+        with ActivationCapture(words, side="output", replacement=start + share * toward), StandIns(classifier):
             states = classifier.encode(inputs).flatten(1)
         return (states * torch.linspace(-9, 9, states.shape[1], device=states.device).cos()).sum(dim=1)
 

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .activation_capture import ActivationCapture, check_states, check_tensor
+from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32
 from .propagation_rules import PropagationRules
-from .taps import Taps, check_states, check_tensor
 
 
 _STEPS = 20
@@ -35,7 +35,7 @@ def gauss_legendre(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     signed=True,
 )
 def integrated_gradients(
-    classifier: Classifier,
+    classifier: ExplainableClassifier,
     inputs: Inputs,
     request: AttributionRequest,
     steps: int = _STEPS,
@@ -98,7 +98,7 @@ def integrated_gradients(
     return logits, scores.to(logits.device)
 
 
-def _embed(classifier: Classifier, inputs: Inputs) -> torch.Tensor:
+def _embed(classifier: ExplainableClassifier, inputs: Inputs) -> torch.Tensor:
     """Word embeddings, (batch, tokens, width)."""
     if "inputs_embeds" in inputs:
         return inputs["inputs_embeds"]
@@ -109,7 +109,11 @@ def _embed(classifier: Classifier, inputs: Inputs) -> torch.Tensor:
 
 
 def _baseline(
-    classifier: Classifier, inputs: Inputs, text: torch.Tensor, baseline: str | int, special_ids: list[int] | None
+    classifier: ExplainableClassifier,
+    inputs: Inputs,
+    text: torch.Tensor,
+    baseline: str | int,
+    special_ids: list[int] | None,
 ) -> torch.Tensor:
     """x', shaped like the text's embeddings, which it keeps at special tokens and padding."""
     moves = inputs["attention_mask"].bool()
@@ -124,7 +128,7 @@ def _baseline(
     return torch.where(moves.unsqueeze(-1), embeddings(torch.tensor([token], device=text.device)), text)
 
 
-def _baseline_id(classifier: Classifier, baseline: str | int, vocabulary: int) -> int:
+def _baseline_id(classifier: ExplainableClassifier, baseline: str | int, vocabulary: int) -> int:
     if baseline in ("pad", "mask"):
         named = _named_ids(classifier, f"{baseline}_token_id")
         if not named:
@@ -138,11 +142,11 @@ def _baseline_id(classifier: Classifier, baseline: str | int, vocabulary: int) -
     return baseline
 
 
-def _special_ids(classifier: Classifier) -> list[int]:
+def _special_ids(classifier: ExplainableClassifier) -> list[int]:
     return [token for name in _SPECIAL_TOKENS for token in _named_ids(classifier, name)]
 
 
-def _named_ids(classifier: Classifier, name: str) -> list[int]:
+def _named_ids(classifier: ExplainableClassifier, name: str) -> list[int]:
     """The ids that the configuration has under this name: none, one, or several (decoders end in several ways)."""
     value = getattr(classifier.config.get_text_config(), name, None)
     if value is None:
@@ -151,7 +155,7 @@ def _named_ids(classifier: Classifier, name: str) -> list[int]:
 
 
 def _classify_embeddings(
-    classifier: Classifier, inputs: Inputs, embeddings: torch.Tensor, weights: torch.Tensor
+    classifier: ExplainableClassifier, inputs: Inputs, embeddings: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
     """Logits (batch, labels) of texts whose word embeddings are these; ids still say which positions they have."""
     rules = PropagationRules(find_parts(classifier.backbone), classifier.num_layers)  # weights need no gradients
@@ -160,7 +164,7 @@ def _classify_embeddings(
             return classifier.classify(inputs | {"inputs_embeds": embeddings}, weights)
     table = classifier.backbone.get_input_embeddings().weight  # T5 looks it up in two modules
     lookups = [m for m in classifier.backbone.modules() if isinstance(m, nn.Embedding) and m.weight is table]
-    with Taps(lookups, side="output", replacement=embeddings) as tap, rules:
+    with ActivationCapture(lookups, side="output", replacement=embeddings) as capture, rules:
         logits = classifier.classify(inputs, weights)
-    check_states(classifier, tap.values, inputs)
+    check_states(classifier, capture.values, inputs)
     return logits

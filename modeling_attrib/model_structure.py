@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from .taps import Taps
+from .activation_capture import ActivationCapture
 
 
 _hooks_of = itemgetter("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
@@ -20,7 +20,7 @@ _NOT_COMPUTED_WITH = frozenset(
     {
         *("id2label", "label2id", "problem_type", "architectures", "auto_map", "custom_pipelines", "dtype"),
         *("name_or_path", "_name_or_path", "transformers_version", "warnings_issued", "generation_config"),
-        *("_compiled", "_probes"),
+        *("_compiled", "_checks"),
     }
 )
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size})
@@ -85,8 +85,12 @@ class _Survey:
         if id(kind) not in self._identities:
             self._parts.append(self._identity(kind.forward))
         for hooks in _hooks_of(attributes):
-            if hooks:  # taps of an explanation that is under way, in whatever thread, change nothing
-                found = [hook for hook in list(hooks.values()) if type(getattr(hook, "__self__", None)) is not Taps]
+            if hooks:  # captures of an explanation that is under way, in whatever thread, change nothing
+                found = [
+                    hook
+                    for hook in list(hooks.values())
+                    if type(getattr(hook, "__self__", None)) is not ActivationCapture
+                ]
                 self._parts += map(self._identity_of_hook, found)
         names, values_of = _compared_attributes(tuple(attributes))
         self._parts += (self._identity(kind), names)

@@ -14,8 +14,8 @@ from transformers.utils import ModelOutput
 from .attention_gradient_methods import gae  # noqa: F401 - what it registers
 from .attention_masks import FiniteScores
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
+from .backbone_checks import BackboneChecks
 from .backbone_parts import attention_kernel, find_parts, is_causal
-from .backbone_probes import BackboneProbes
 from .classifier_output import AttribSequenceClassifierOutput
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig, check_argument_names
@@ -33,9 +33,11 @@ from .xla_devices import check_autograd, is_xla
 if TYPE_CHECKING:
     # Never run. Loading and saving remote code looks for import lines only: the first line ships the pipeline beside
     # this file, the others are there because transformers 4 copies from a folder only what this file names itself.
+    from .activation_capture import ActivationCapture  # noqa: F401
     from .attention_methods import select_layers  # noqa: F401
     from .attention_records import AttentionRecorder  # noqa: F401
-    from .conservation import conservation_error  # noqa: F401
+    from .check_inputs import check_inputs  # noqa: F401
+    from .conservation import unaccounted_relevance  # noqa: F401
     from .contrastive import supervised_contrastive_loss  # noqa: F401
     from .frozen_functions import rescale  # noqa: F401
     from .gradient_flow import layer_without_gradient  # noqa: F401
@@ -43,12 +45,10 @@ if TYPE_CHECKING:
     from .model_structure import structure_of  # noqa: F401
     from .onnx_attrib import OnnxAttributions  # noqa: F401
     from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
-    from .probe_inputs import probe_inputs  # noqa: F401
     from .propagation_methods import propagate  # noqa: F401
     from .propagation_rules import PropagationRules  # noqa: F401
     from .stand_ins import StandIns  # noqa: F401
-    from .taps import Taps  # noqa: F401
-    from .text_reading import TextReader  # noqa: F401
+    from .text_inference import TextInference  # noqa: F401
     from .text_spans import aggregate  # noqa: F401
     from .text_windows import tokenize  # noqa: F401
     from .tracing import trace_attributions  # noqa: F401
@@ -90,7 +90,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.classifier = nn.Linear(width, config.num_labels)
         self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
-        self._probes = BackboneProbes()
+        self._checks = BackboneChecks()
         self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
         if "attention_mask" not in self.backbone_arguments:
             raise ValueError(
@@ -147,7 +147,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         Raises:
             ValueError: for a finished classifier, whose head would be lost; naming the part, if the attribution rules
                 cannot find their way in this backbone, or if the configured method needs a rule for every part and a
-                probe shows that some part has none.
+                check shows that some part has none.
             TypeError: for an argument that nothing reads.
         """
         check_argument_names(config_arguments, "from_backbone")
@@ -285,8 +285,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         Raises:
             ValueError: with the reason and the methods that remain, if the method would explain this model wrongly.
         """
-        with self._probes.same_model(self):
-            self._probes.refuse(self, method)
+        with self._checks.same_model(self):
+            self._checks.refuse(self, method)
             yield
 
     # What attribution methods ask of a classifier --------------------------------------------------------------
@@ -302,7 +302,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             ValueError: naming the layer, if gradients are on and some layer passes none.
         """
         if torch.is_grad_enabled():
-            self._probes.refuse_without_gradient(self)
+            self._checks.refuse_without_gradient(self)
         if weights is not None:
             return self._read(self.encode(inputs), weights)[1]
         encoded, weights = self._encode_and_weigh(inputs)
@@ -322,12 +322,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """
         if self.config.pooling == "mean" or self.adjusted_norm is not None:
             return False
-        return not (any(m.training for m in self.backbone.modules()) or self._probes.mixes_tokens(self))
+        return not (any(m.training for m in self.backbone.modules()) or self._checks.mixes_tokens(self))
 
     def lays_out_texts_first(self) -> bool:
         """Whether token states are (batch, tokens, width), not (tokens, batch, width) as XLNet's: of as many texts as
         tokens, shapes do not tell."""
-        return self._probes.lays_out_texts_first(self)
+        return self._checks.lays_out_texts_first(self)
 
     # Inside ----------------------------------------------------------------------------------------------------
 
@@ -389,13 +389,13 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """The backbone's output and how much the head reads of each token's last state (batch, tokens)."""
         if self.adjusted_norm is None:
             return self.run_backbone(inputs, returned), self.plain_weights(inputs)
-        self._probes.refuse_without_gradient(self)
+        self._checks.refuse_without_gradient(self)
         if self.training and self._recomputes():
             raise ValueError("feature_adjustment needs the gradients that gradient checkpointing drops: switch it off.")
         return encode_and_weigh(self, inputs, returned)
 
     def _recomputes(self) -> bool:
-        """Whether gradient checkpointing is on: it runs layers again in the backward pass, outside rules and taps."""
+        """Whether gradient checkpointing is on: it runs layers again in the backward pass, out of the rules' sight."""
         return any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
 
     def plain_weights(self, inputs: Inputs) -> torch.Tensor:

@@ -13,7 +13,7 @@ from transformers import TextClassificationPipeline
 from .backbone_parts import position_limit
 from .html_attrib import HTMLFragment, render_html
 from .onnx_attrib import OnnxAttributions
-from .text_reading import TextReader, TextReading
+from .text_inference import TextInference, TextPrediction
 from .text_spans import LEVELS, aggregate
 from .text_windows import DEFAULT_OVERLAP, NO_LIMIT, TokenizedText, tokenize
 
@@ -227,32 +227,32 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
         windows_at_once: int = 1,
         **stock: Any,
     ) -> dict[str, Any]:
-        """Logits (texts, labels) and `TextReading`s of one text or of a batch of them."""
+        """Logits (texts, labels) and `TextPrediction`s of one text or of a batch of them."""
         given = model_inputs["text"]
         texts = given if isinstance(given, list) else [given]
-        reader = TextReader(self._onnx or self.model, self.tokenizer, self.device, windows_at_once)
+        inference = TextInference(self._onnx or self.model, self.tokenizer, self.device, windows_at_once)
         if attributions:
             question = {
                 "attribution_contrast": contrast,
                 "attribution_method": method,
                 "attribution_options": method_options,
             }
-            readings = self._explain(reader, texts, target, question, stock)
+            predictions = self._explain(inference, texts, target, question, stock)
         else:
-            readings = reader.read(texts, output_attributions=False)
+            predictions = inference.run(texts, output_attributions=False)
         return {
-            "logits": torch.stack([reading.logits for reading in readings]),
-            "reading": readings if isinstance(given, list) else readings[0],
+            "logits": torch.stack([prediction.logits for prediction in predictions]),
+            "prediction": predictions if isinstance(given, list) else predictions[0],
         }
 
     def _explain(
         self,
-        reader: TextReader,
+        inference: TextInference,
         texts: list[TokenizedText],
         target: int | None,
         question: dict[str, Any],
         stock: dict[str, Any],
-    ) -> list[TextReading]:
+    ) -> list[TextPrediction]:
         """Readings that explain every label which the results will name, and as few others as can be.
 
         A label named by the caller is known before anything is read, and that of a text in one window is found by the
@@ -264,28 +264,34 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
             known = "all"  # from one graph each label costs one pass; each from its own, two
         one_pass = [known is not None or (top_k == 1 and len(text.windows) == 1) for text in texts]
         first = iter(
-            reader.read([text for text, one in zip(texts, one_pass) if one], attribution_target=known, **question)
+            inference.run([text for text, one in zip(texts, one_pass) if one], attribution_target=known, **question)
         )
-        others = iter(reader.read([text for text, one in zip(texts, one_pass) if not one], output_attributions=False))
-        readings = [next(first if one else others) for one in one_pass]
+        others = iter(inference.run([text for text, one in zip(texts, one_pass) if not one], output_attributions=False))
+        predictions = [next(first if one else others) for one in one_pass]
         if target is None:
-            self._explain_named(reader, readings, question, stock)
-        return readings
+            self._explain_named(inference, predictions, question, stock)
+        return predictions
 
     def _explain_named(
-        self, reader: TextReader, readings: list[TextReading], question: dict[str, Any], stock: dict[str, Any]
+        self,
+        inference: TextInference,
+        predictions: list[TextPrediction],
+        question: dict[str, Any],
+        stock: dict[str, Any],
     ) -> None:
         """Add what is missing yet: the labels that the stock result names."""
-        named = [self._named_labels(reading.logits, stock) for reading in readings]
+        named = [self._named_labels(prediction.logits, stock) for prediction in predictions]
         for rank in range(len(named[0])):
             missing = [
-                (reading, own[rank]) for reading, own in zip(readings, named) if own[rank] not in reading.explanations
+                (prediction, own[rank])
+                for prediction, own in zip(predictions, named)
+                if own[rank] not in prediction.explanations
             ]
-            found = reader.read(
-                [reading.text for reading, _ in missing], targets=[label for _, label in missing], **question
+            found = inference.run(
+                [prediction.text for prediction, _ in missing], targets=[label for _, label in missing], **question
             )
-            for (reading, _), further in zip(missing, found):
-                reading.explanations |= further.explanations
+            for (prediction, _), further in zip(missing, found):
+                prediction.explanations |= further.explanations
 
     def _named_labels(self, logits: torch.Tensor, stock: dict[str, Any]) -> list[int]:
         """Indices of the labels in the stock result for logits (labels,), in its order."""
@@ -305,8 +311,8 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """The stock result of the combined logits, with each label's attributions added."""
         results = TextClassificationPipeline.postprocess(self, model_outputs, **stock)
-        reading = model_outputs["reading"]
-        if not reading.explanations:
+        prediction = model_outputs["prediction"]
+        if not prediction.explanations:
             return results
         for result in [results] if isinstance(results, dict) else results:
             explained = self._index_of(result["label"]) if target is None else target
@@ -316,10 +322,10 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
                     "or another contrast.",
                     stacklevel=2,
                 )
-            explanation = reading.explanations[explained]
+            explanation = prediction.explanations[explained]
             scores = explanation.scores.tolist()
-            special = [score for token, score in zip(reading.text.tokens, scores) if token.sequence is None]
-            result["attributions"] = self._entries(reading.text, scores, aggregation)
+            special = [score for token, score in zip(prediction.text.tokens, scores) if token.sequence is None]
+            result["attributions"] = self._entries(prediction.text, scores, aggregation)
             result["special_score"] = sum(special)
             result["residual"] = explanation.residual
             if target is not None:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .activation_capture import ActivationCapture, check_states, start_of_graph
+from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
 from .backbone_parts import BackboneParts, find_parts
 from .half_precision import GradientScale
 from .propagation_rules import PropagationRules
-from .taps import Taps, check_states, start_of_graph
 
 
 _ALI = "Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation"
@@ -35,7 +35,7 @@ class Pass(NamedTuple):
     Attributes:
         logits: (batch, labels).
         states: (batch, tokens, width) each, to read relevance at: the embeddings, where their graph starts, and for two
-            readings what enters the second layer, if there is one.
+            relevance_layers what enters the second layer, if there is one.
         words: the words' own embeddings, which that start cuts off, so that no gradient should reach them.
         weights: how much the head reads of each token, (batch, tokens).
         takes_batched_gradients: whether the graph takes several gradients at once.
@@ -49,18 +49,18 @@ class Pass(NamedTuple):
 
 
 def run_under_rules(
-    classifier: Classifier,
+    classifier: ExplainableClassifier,
     inputs: Inputs,
     attention: str | None = None,
     norm_std: str | None = None,
-    readings: int = 1,
+    relevance_layers: int = 1,
     inside: AbstractContextManager | None = None,
     **rules: str | None,
 ) -> Pass:
     """The classifier's forward pass under rules (see `PropagationRules`).
 
     Args:
-        readings: 2 keeps what enters the second layer too.
+        relevance_layers: 2 keeps what enters the second layer too.
         inside: a context to compute in, entered last.
 
     Raises:
@@ -68,19 +68,19 @@ def run_under_rules(
     """
     parts = find_parts(classifier.backbone)
     weights = classifier.token_weights(inputs)
-    reading = weights if attention and classifier.reads_one_token() else None
+    head_weights = weights if attention and classifier.reads_one_token() else None
     mode = PropagationRules(
-        parts, classifier.num_layers, attention=attention, norm_std=norm_std, reading=reading, **rules
+        parts, classifier.num_layers, attention=attention, norm_std=norm_std, head_weights=head_weights, **rules
     )
     given, words = start_of_graph(classifier, inputs)
-    further = Taps(list(parts.layers[:2]) if readings == 2 else [])
+    further = ActivationCapture(list(parts.layers[:2]) if relevance_layers == 2 else [])
     place, side = embedding_place(parts, at_sum=norm_std is not None)
-    with words, Taps([place], side, leaf=True) as tap, further, mode, inside or nullcontext():
+    with words, ActivationCapture([place], side, leaf=True) as capture, further, mode, inside or nullcontext():
         logits = classifier.classify(inputs | given, weights)
     mode.check()
-    check_states(classifier, tap.values, inputs)
-    states = [tap.values[0], *further.values[1:2]]
-    if len(states) < min(readings, classifier.num_layers):
+    check_states(classifier, capture.values, inputs)
+    states = [capture.values[0], *further.values[1:2]]
+    if len(states) < min(relevance_layers, classifier.num_layers):
         raise ValueError(
             f"{type(classifier.backbone).__name__}: what enters the second layer is out of sight, and this method "
             "reads relevance there too. Use 'lrp' or 'attn_lrp', which read it at the embeddings alone."
@@ -88,7 +88,7 @@ def run_under_rules(
     return Pass(logits, states, [*words.values[:1], *given.values()], weights, mode.takes_batched_gradients)
 
 
-def refuse_detour(classifier: Classifier, gradients: Sequence[torch.Tensor | None]) -> None:
+def refuse_detour(classifier: ExplainableClassifier, gradients: Sequence[torch.Tensor | None]) -> None:
     """Raise ValueError if words have gradients of their own beside those of the states that relevance is read at."""
     if any(gradient is not None for gradient in gradients):
         raise ValueError(
@@ -98,25 +98,30 @@ def refuse_detour(classifier: Classifier, gradients: Sequence[torch.Tensor | Non
 
 
 def propagate(
-    classifier: Classifier,
+    classifier: ExplainableClassifier,
     inputs: Inputs,
     request: AttributionRequest,
     attention: str | None = None,
     norm_std: str | None = None,
     activation: str | None = None,
-    readings: int = 1,
+    relevance_layers: int = 1,
     norm_of_gradient: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient × input at the embeddings, under propagation rules (see `PropagationRules`).
 
     Args:
-        readings: 2 reads relevance also where it enters the second layer, and takes the mean.
+        relevance_layers: 2 reads relevance also where it enters the second layer, and takes the mean.
 
     Returns:
         logits (batch, labels) and attributions (batch, targets, tokens), from one graph.
     """
     logits, states, words, weights, batched = run_under_rules(
-        classifier, inputs, norm_std=norm_std, attention=attention, activation=activation, readings=readings
+        classifier,
+        inputs,
+        norm_std=norm_std,
+        attention=attention,
+        activation=activation,
+        relevance_layers=relevance_layers,
     )
     objective = request.objective(logits)
     scale = GradientScale(objective, weights)
@@ -144,7 +149,7 @@ def _gradients(
     states: Sequence[torch.Tensor],
     words: Sequence[torch.Tensor],
     retain_graph: bool,
-    classifier: Classifier,
+    classifier: ExplainableClassifier,
 ) -> tuple[torch.Tensor, ...]:
     """Gradient of each of `totals`, (targets,), with respect to each state, (...): (targets, ...)."""
     sources = [*states, *words]
@@ -172,19 +177,25 @@ LRP = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
     needs_every_rule=True,
     needs_words_apart=True,
 )
-def lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def lrp(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """AH and LN rules plus activation secants: every part is linear once frozen, so relevance is conserved."""
     return propagate(classifier, inputs, request, **LRP)
 
 
 @attribution_method("lrp_ah", paper=f"{_ALI}, AH rule", cost=2, signed=True, needs_words_apart=True)
-def lrp_ah(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def lrp_ah(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention probabilities frozen."""
     return propagate(classifier, inputs, request, attention="frozen")
 
 
 @attribution_method("lrp_ah_ln", paper=f"{_ALI}, AH and LN rules", cost=2, signed=True, needs_words_apart=True)
-def lrp_ah_ln(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def lrp_ah_ln(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention probabilities and LayerNorm's standard deviation frozen."""
     return propagate(classifier, inputs, request, attention="frozen", norm_std="frozen")
 
@@ -197,7 +208,9 @@ def lrp_ah_ln(classifier: Classifier, inputs: Inputs, request: AttributionReques
     needs_every_rule=True,
     needs_words_apart=True,
 )
-def attn_lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def attn_lrp(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Relevance also through the attention probabilities, shared evenly at each bilinear product."""
     return propagate(classifier, inputs, request, attention="split", norm_std="frozen", activation="secant")
 
@@ -212,7 +225,7 @@ def attn_lrp(classifier: Classifier, inputs: Inputs, request: AttributionRequest
     needs_words_apart=True,
 )
 def damped_lrp(
-    classifier: Classifier, inputs: Inputs, request: AttributionRequest
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `lrp`, but half of what reaches an attention product goes on to the values: nearer to each token's own path.
 
@@ -220,7 +233,7 @@ def damped_lrp(
     `lrp` and of `attn_lrp` on most models that were measured (benchmarks/faithfulness.md, which names the others).
     """
     return propagate(
-        classifier, inputs, request, attention="damped", norm_std="frozen", activation="secant", readings=2
+        classifier, inputs, request, attention="damped", norm_std="frozen", activation="secant", relevance_layers=2
     )
 
 
@@ -232,7 +245,7 @@ def damped_lrp(
     needs_words_apart=True,
 )
 def gradient_x_input(
-    classifier: Classifier, inputs: Inputs, request: AttributionRequest
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient × input at the embedding layer's output."""
     return propagate(classifier, inputs, request)
@@ -245,13 +258,17 @@ def gradient_x_input(
     signed=False,
     needs_words_apart=True,
 )
-def saliency(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def saliency(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Euclidean norm of the gradient at the embedding layer's output."""
     return propagate(classifier, inputs, request, norm_of_gradient=True)
 
 
 @attribution_method("random", paper="baseline: scores that know nothing of the text", cost=1, signed=True)
-def random(classifier: Classifier, inputs: Inputs, request: AttributionRequest) -> tuple[torch.Tensor, torch.Tensor]:
+def random(
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Standard normal scores, seeded by the text and the label: the same alone, in a batch, and on any device."""
     with torch.no_grad():
         logits = classifier.classify(inputs)

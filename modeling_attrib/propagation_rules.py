@@ -82,10 +82,10 @@ class PropagationRules(TorchFunctionMode):
         norm_std: `"frozen"` or None.
         activation: `"secant"` or None.
         parameters: `"frozen"` (none gets a gradient, so that no layer keeps its input for one) or None.
-        reading: (batch, tokens), not 0 at the one token of each text that the head reads; None if it reads several.
+        head_weights: (batch, tokens), not 0 at the one token of each text that the head reads; None for several.
             Allowed only beside an attention rule, which counts attention products, and where no token reads another
             behind the last of them: see `mixes_tokens`.
-        unread: what linear layers and their activations behind that product give for the other tokens.
+        fill_value: what linear layers and their activations behind that product give for the other tokens.
 
     Attributes:
         takes_batched_gradients: whether every part met so far can send several gradients back at once; the backward
@@ -104,8 +104,8 @@ class PropagationRules(TorchFunctionMode):
         norm_std: str | None = None,
         activation: str | None = None,
         parameters: str | None = "frozen",
-        reading: torch.Tensor | None = None,
-        unread: float = 0.0,
+        head_weights: torch.Tensor | None = None,
+        fill_value: float = 0.0,
     ) -> None:
         super().__init__()
         self.takes_batched_gradients = attention in ("frozen", "damped")
@@ -115,11 +115,11 @@ class PropagationRules(TorchFunctionMode):
         self._norm_std = norm_std
         self._activation = activation
         self._parameters = parameters
-        self._reading = reading
-        if reading is not None:
-            texts, tokens = reading.shape
-            self._rows = reading.argmax(dim=1) + torch.arange(texts, device=reading.device) * tokens
-        self._unread = unread
+        self._head_weights = head_weights
+        if head_weights is not None:
+            texts, tokens = head_weights.shape
+            self._rows = head_weights.argmax(dim=1) + torch.arange(texts, device=head_weights.device) * tokens
+        self._fill_value = fill_value
         self._attention_seen = 0
         self._halved = 0
         self._activations_seen = 0
@@ -189,19 +189,19 @@ class PropagationRules(TorchFunctionMode):
 
     def _reads_rows_of(self, input: torch.Tensor) -> bool:
         """Whether this is behind the last attention product, and (batch, tokens, width)."""
-        reading = self._reading
+        head_weights = self._head_weights
         return (
-            reading is not None
+            head_weights is not None
             and self._attention_seen >= self._expected_attention
-            and input.shape[:-1] == reading.shape
+            and input.shape[:-1] == head_weights.shape
         )
 
     def _of_read_tokens(self, function: Callable[[torch.Tensor], torch.Tensor], input: torch.Tensor) -> torch.Tensor:
-        """`function`, which goes token by token, of the tokens that the head reads, and `unread` for the others."""
+        """`function`, which goes token by token, of the tokens that the head reads, and `fill_value` for the others."""
         # Taking rows out and putting them back are each other's backward pass: gradients are as small as states.
         states = function(input.flatten(0, 1).index_select(0, self._rows))
-        everywhere = states.new_full((self._reading.numel(), states.shape[-1]), self._unread)
-        return everywhere.index_copy(0, self._rows, states).unflatten(0, self._reading.shape)
+        everywhere = states.new_full((self._head_weights.numel(), states.shape[-1]), self._fill_value)
+        return everywhere.index_copy(0, self._rows, states).unflatten(0, self._head_weights.shape)
 
     def _constant(self, parameter: torch.Tensor | None) -> torch.Tensor | None:
         return parameter.detach() if self._parameters and parameter is not None else parameter

@@ -4,14 +4,14 @@ import torch
 
 from .attention_gradient_methods import fold_attention_gradients
 from .attention_records import AttentionRecorder
-from .attribution_methods import AttributionRequest, Classifier, Inputs, attribution_method
+from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
 from .half_precision import sum_type
 
 
 GAMES = ("cls", "mutual", "max_mutual")
 
 
-def shapley_values(matrix: torch.Tensor, mask: torch.Tensor, reading: torch.Tensor, game: str) -> torch.Tensor:
+def shapley_values(matrix: torch.Tensor, mask: torch.Tensor, head_weights: torch.Tensor, game: str) -> torch.Tensor:
     """Exact Shapley values of a game whose players are the real tokens, in O(tokens²).
 
     Games, with M the matrix and S a coalition:
@@ -26,7 +26,7 @@ def shapley_values(matrix: torch.Tensor, mask: torch.Tensor, reading: torch.Tens
     Args:
         matrix: M, (batch, tokens, tokens).
         mask: (batch, tokens), 1 at real tokens.
-        reading: how much the head reads of each token, (batch, tokens).
+        head_weights: how much the head reads of each token, (batch, tokens).
         game: one of `GAMES`.
 
     Returns:
@@ -34,7 +34,7 @@ def shapley_values(matrix: torch.Tensor, mask: torch.Tensor, reading: torch.Tens
     """
     real = mask.to(matrix.dtype)
     if game == "cls":
-        return (reading.to(matrix.dtype).unsqueeze(1) @ matrix).squeeze(1) * real
+        return (head_weights.to(matrix.dtype).unsqueeze(1) @ matrix).squeeze(1) * real
     matrix = matrix * real.unsqueeze(1) * real.unsqueeze(2)
     mirrored = matrix.transpose(1, 2)
     pairs = matrix + mirrored if game == "mutual" else torch.maximum(matrix, mirrored)
@@ -54,7 +54,11 @@ def shapley_values(matrix: torch.Tensor, mask: torch.Tensor, reading: torch.Tens
     needs_attention=True,
 )
 def attention_shapley(
-    classifier: Classifier, inputs: Inputs, request: AttributionRequest, game: str = "cls", gradient: bool = True
+    classifier: ExplainableClassifier,
+    inputs: Inputs,
+    request: AttributionRequest,
+    game: str = "cls",
+    gradient: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shapley values of a game on M, the mean over layers and heads of A ⊙ ReLU(∂y/∂A), or of A alone.
 
@@ -81,7 +85,7 @@ def attention_shapley(
 
 
 def _mean_weighted_attention(
-    classifier: Classifier, inputs: Inputs, request: AttributionRequest, weights: torch.Tensor
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest, weights: torch.Tensor
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     def add(total: torch.Tensor | float, attention: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         weighted = (attention * gradient.relu()).mean(dim=1, dtype=sum_type(attention))
@@ -92,7 +96,7 @@ def _mean_weighted_attention(
 
 @torch.no_grad()
 def _mean_attention(
-    classifier: Classifier, inputs: Inputs, request: AttributionRequest, weights: torch.Tensor
+    classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest, weights: torch.Tensor
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     with AttentionRecorder() as recorder:
         logits = classifier.classify(inputs, weights)

@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from .attention_masks import QuerylessMasks
-from .attribution_methods import Classifier, get_attribution_method, rows_of_labels
+from .attribution_methods import ExplainableClassifier, get_attribution_method, rows_of_labels
 from .backbone_parts import position_limit
 
 
@@ -56,7 +56,7 @@ def graph_inputs(classifier: nn.Module, tokenizer_names: list[str] | None = None
 
 
 def trace_attributions(
-    classifier: Classifier, names: list[str], attention: Callable[[], AbstractContextManager] = nullcontext
+    classifier: ExplainableClassifier, names: list[str], attention: Callable[[], AbstractContextManager] = nullcontext
 ) -> torch.fx.GraphModule:
     """Record the classifier's configured attribution method as one graph.
 
@@ -104,7 +104,7 @@ def trace_attributions(
 
 
 def export_attributions(
-    classifier: Classifier,
+    classifier: ExplainableClassifier,
     names: list[str],
     limit: int | None = None,
     attention: Callable[[], AbstractContextManager] = nullcontext,

@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
+from .activation_capture import ActivationCapture, check_states
 from .attribution_methods import Inputs
 from .backbone_parts import find_parts, word_embeddings
-from .probe_inputs import probe_inputs
+from .check_inputs import check_inputs
 from .propagation_methods import embedding_place
 from .propagation_rules import PropagationRules
-from .taps import Taps, check_states
 from .untouched import random_state, set_random_state
 
 
@@ -19,29 +19,33 @@ def word_out_of_place(classifier: nn.Module) -> str | None:
     and the layers by no other way. Found by poisoning one word of each text with NaN, and by exchanging all words
     while the states in that place are held.
     """
-    inputs = probe_inputs(classifier, 3, 8)
-    others = probe_inputs(classifier, 3, 8, different=True)
+    inputs = check_inputs(classifier, 3, 8)
+    others = check_inputs(classifier, 3, 8, different=True)
     words = word_embeddings(classifier.backbone)
     place, side = embedding_place(find_parts(classifier.backbone), at_sum=False)
-    with Taps(words, side="output") as embedded, Taps([place], side) as tap:
+    with ActivationCapture(words, side="output") as embedded, ActivationCapture([place], side) as capture:
         classifier.encode(inputs)
     check_states(classifier, embedded.values, inputs)
-    check_states(classifier, tap.values, inputs)
-    states = tap.values[0].detach()
+    check_states(classifier, capture.values, inputs)
+    states = capture.values[0].detach()
     texts, tokens = inputs["input_ids"].shape
     poisoned = torch.arange(tokens) == (torch.arange(texts).unsqueeze(1) * 2 + 1) % tokens
     poisoned = poisoned.to(states.device)
     poison = embedded.values[0].detach().masked_fill(poisoned.unsqueeze(-1), torch.nan)
-    healthy = Taps([place], side, replacement=states)  # what comes behind need not bear poison
-    with Taps(words, side="output", replacement=poison), Taps([place], side) as tap, healthy:
+    healthy = ActivationCapture([place], side, replacement=states)  # what comes behind need not bear poison
+    with (
+        ActivationCapture(words, side="output", replacement=poison),
+        ActivationCapture([place], side) as capture,
+        healthy,
+    ):
         classifier.encode(inputs)
-    reached = tap.values[0].isnan().any(dim=-1) & ~states.isnan().any(dim=-1)
+    reached = capture.values[0].isnan().any(dim=-1) & ~states.isnan().any(dim=-1)
     if bool((reached & ~poisoned).any()):
         return "its embeddings mix each word with its neighbours before the first layer"
     start, ends = random_state(classifier.device), []
     for given in (inputs, others):
         set_random_state(start, classifier.device)  # dropout, in training mode, is the same
-        with Taps([place], side, replacement=states):
+        with ActivationCapture([place], side, replacement=states):
             ends.append(classifier.encode(given))
     if (ends[1] - ends[0]).abs().max() > 1e-3 * ends[0].abs().max():
         return "words reach the logits by another way than through the first layer's input"
@@ -57,10 +61,14 @@ def mixes_tokens(classifier: nn.Module, inputs: Inputs) -> bool:
     Args:
         inputs: as many real tokens in each text as there are texts, or more; text i is asked for its token i.
     """
-    reading = torch.eye(*inputs["attention_mask"].shape, device=inputs["attention_mask"].device)
+    head_weights = torch.eye(*inputs["attention_mask"].shape, device=inputs["attention_mask"].device)
     mode = PropagationRules(
-        find_parts(classifier.backbone), classifier.num_layers, attention="frozen", reading=reading, unread=torch.nan
+        find_parts(classifier.backbone),
+        classifier.num_layers,
+        attention="frozen",
+        head_weights=head_weights,
+        fill_value=torch.nan,
     )
     with torch.no_grad(), mode:
         states = classifier.encode(inputs)
-    return bool(states[reading.bool()].isnan().any())
+    return bool(states[head_weights.bool()].isnan().any())

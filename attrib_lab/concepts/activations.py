@@ -8,11 +8,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.activation_capture import ActivationCapture, check_layers
 from modeling_attrib.attention_records import AttentionRecorder
 from modeling_attrib.attribution_methods import Inputs
 from modeling_attrib.backbone_parts import find_parts
 from modeling_attrib.pipeline_attrib import token_limit
-from modeling_attrib.taps import Taps, check_layers
 
 from ..terminal.progress import Progress
 
@@ -43,10 +43,10 @@ class LayerReader:
         """
         states: list[np.ndarray] = [np.empty(0)] * len(texts)
         for places, inputs, words in self._batches(texts, description):
-            with torch.no_grad(), Taps(list(find_parts(self.model.backbone).layers)) as tap:
+            with torch.no_grad(), ActivationCapture(list(find_parts(self.model.backbone).layers)) as capture:
                 self.model.classify(inputs)
-            check_layers(self.model, tap.values, inputs)
-            hidden = tap.values[self.layer].detach().float()
+            check_layers(self.model, capture.values, inputs)
+            hidden = capture.values[self.layer].detach().float()
             for row, place in enumerate(places):
                 states[place] = hidden[row][words[row]].cpu().numpy()
         return states
@@ -76,10 +76,13 @@ class LayerReader:
         """Attention to each token, (batch, tokens), and ∂y_c/∂h^l, (batch, tokens, width), of each label's logit."""
         with torch.enable_grad():
             weights = self.model.token_weights(inputs)
-            with AttentionRecorder() as recorder, Taps(list(find_parts(self.model.backbone).layers)) as tap:
+            with (
+                AttentionRecorder() as recorder,
+                ActivationCapture(list(find_parts(self.model.backbone).layers)) as capture,
+            ):
                 logits = self.model.classify(inputs, weights)
-            check_layers(self.model, tap.values, inputs)
-            state = tap.values[self.layer]
+            check_layers(self.model, capture.values, inputs)
+            state = capture.values[self.layer]
             gradients = [torch.autograd.grad(total, state, retain_graph=True)[0] for total in logits.sum(dim=0)]
         with torch.no_grad():
             record = recorder.layers(self.model, inputs)[self.layer]

@@ -11,7 +11,7 @@ from datasets.packaged_modules.csv.csv import CsvConfig
 
 from ..recipes.recipe import DataSection
 from ..terminal.errors import UserError, first_line
-from . import newswire
+from . import synthetic_news
 from .labels import Label, class_names, encode_labels, name_labels, read_labels
 from .row_selection import decontaminate, draw, hold_out, say_absent_labels
 from .tables import READERS, check_columns, check_types, kind_of, read_table
@@ -101,7 +101,9 @@ def load_rows(
         check_types(table.schema, required, source)
         rows = Dataset(table)
     else:
-        rows = _load_newswire(source, seed) if source.partition(":")[0] == "newswire" else _load_hub(source, split)
+        rows = (
+            _load_synthetic_news(source, seed) if source.partition(":")[0] == "newswire" else _load_hub(source, split)
+        )
         check_columns(rows.column_names, required, source)
         check_types(rows.features.arrow_schema, required, source)
         rows = _select(rows, [*required, *optional])
@@ -126,11 +128,11 @@ def complete_rows(rows: Dataset, columns: Sequence[str], source: str) -> list[in
     return places
 
 
-def _load_newswire(source: str, seed: int) -> Dataset:
+def _load_synthetic_news(source: str, seed: int) -> Dataset:
     count = source.partition(":")[2]
     if not count.isdecimal() or not int(count):
         raise UserError(f"{source!r}: the embedded demo is written newswire:COUNT, e.g. newswire:2000.")
-    return newswire.as_dataset(int(count), seed)
+    return synthetic_news.as_dataset(int(count), seed)
 
 
 def _load_hub(source: str, split: str) -> Dataset:

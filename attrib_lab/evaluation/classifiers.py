@@ -18,7 +18,7 @@ from modeling_attrib.pipeline_attrib import token_limit
 
 from ..models.model_folder import load_trained_model
 from ..terminal.errors import UserError, first_line
-from .probing import check_choice
+from .perturbation_runner import check_choice
 from .texts import EncodedText
 
 
@@ -26,7 +26,7 @@ Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Classifier:
+class EvaluatedClassifier:
     """A sequence classifier in evaluation mode and its tokenizer.
 
     Attributes:
@@ -100,7 +100,7 @@ class Classifier:
         return digest.hexdigest()[:16]
 
 
-def load_classifier(folder: Path) -> Classifier:
+def load_classifier(folder: Path) -> EvaluatedClassifier:
     """Read a model folder: what `train.py` left, or any sequence classifier of transformers (whose code is its own).
 
     Raises:
@@ -116,7 +116,7 @@ def load_classifier(folder: Path) -> Classifier:
     if kind is None or kind == AttribConfig.model_type:
         trained = load_trained_model(folder)
         check_choice(trained.model.config)
-        return Classifier(trained.model, trained.tokenizer, explains=True)
+        return EvaluatedClassifier(trained.model, trained.tokenizer, explains=True)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, loading = AutoModelForSequenceClassification.from_pretrained(
@@ -131,4 +131,4 @@ def load_classifier(folder: Path) -> Classifier:
     check_choice(model.config)
     if getattr(model.config, "pad_token_id", None) is None:  # decoders look for it to find a text's last token
         model.config.pad_token_id = tokenizer.pad_token_id
-    return Classifier(model.eval(), tokenizer, explains=False)
+    return EvaluatedClassifier(model.eval(), tokenizer, explains=False)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from ..terminal.progress import Progress
-from .classifiers import Classifier
+from .classifiers import EvaluatedClassifier
 from .explainers import Explainer, explain_batch
-from .probing import Logits
+from .perturbation_runner import Logits
 from .texts import EncodedText
 
 
@@ -38,7 +38,7 @@ class Cost:
 
 def measure_costs(
     explainers: Sequence[Explainer],
-    classifier: Classifier,
+    classifier: EvaluatedClassifier,
     logits: Logits,
     texts: Sequence[EncodedText],
     targets: Sequence[int],
@@ -62,7 +62,7 @@ def measure_costs(
         return all(explanation.reason is None for explanation in found)
 
     def forward() -> None:
-        logits([text.variant for text in own])
+        logits([text.unperturbed for text in own])
 
     def time_in_turn(group: Sequence[Explainer], rounds: int) -> dict[str, Cost | None]:
         forward_seconds, seconds = [], {explainer.name: [] for explainer in group}

@@ -14,7 +14,7 @@ import numpy as np
 from ..storage.files import write_whole, writing
 from ..storage.folders import locked, replacing
 from ..terminal.progress import Progress, say, track
-from .classifiers import Classifier, load_classifier
+from .classifiers import EvaluatedClassifier, load_classifier
 from .costs import measure_costs
 from .evaluation_report import print_report, write_report
 from .explainers import Explainer, Explanation, explain_batch, select_explainers
@@ -22,8 +22,8 @@ from .fingerprints import settings_of
 from .journal import Journal, check_settings
 from .metrics import Metric, select_metrics
 from .options import EvaluationOptions
-from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_logits
-from .removal import Removal
+from .perturbation import Perturbation
+from .perturbation_runner import Measured, Measurement, NotMeasurable, PerturbationRunner, classifier_logits
 from .results import Values, summarise
 from .samples import load_sample
 from .texts import EncodedText, batches_of, encode_text, mean_rationale_share
@@ -32,7 +32,7 @@ from .texts import EncodedText, batches_of, encode_text, mean_rationale_share
 STATE, COSTS_FILE = "state", "cost.json"
 _KIND = "an evaluation"
 # Tokens of the texts in one batch; about a minute of work on one core, which is what a kill may cost. A text that is
-# measured becomes some thirty variants a method, an explained one a forward and a backward pass or two.
+# measured becomes some thirty perturbed_texts a method, an explained one a forward and a backward pass or two.
 EXPLAINED_AT_ONCE, MEASURED_AT_ONCE = 1024, 256
 
 
@@ -64,7 +64,7 @@ def _evaluate(model_dir: Path, source: str, output: Path, options: EvaluationOpt
     classifier = load_classifier(model_dir)
     metrics = select_metrics(options.metrics, options.columns.rationale)
     explainers = select_explainers(options.methods, classifier, options.budget)
-    removals = _removals(metrics, classifier, options)
+    perturbations = _perturbations(metrics, classifier, options)
     sample = load_sample(
         source, options.split, options.columns, classifier, options.limit, options.max_length, options.seed
     )
@@ -77,12 +77,12 @@ def _evaluate(model_dir: Path, source: str, output: Path, options: EvaluationOpt
         closing(Journal(state / "measurements.jsonl")) as measurements,
     ):
         check_settings(state / "settings.json", settings_of(classifier, sample.texts, explainers, asdict(options)))
-        run = _Run(classifier, sample.texts, explainers, metrics, removals, options)
+        run = _Run(classifier, sample.texts, explainers, metrics, perturbations, options)
         costs = run.measure_costs(state / COSTS_FILE)
         run.explain(attributions)
         run.measure(attributions, measurements)
         values = Values.read(sample.texts, explainers, metrics, attributions.entries, measurements.entries)
-    results = summarise(values, explainers, metrics, removals, sample, options.seed) | {
+    results = summarise(values, explainers, metrics, perturbations, sample, options.seed) | {
         "model": model_dir.resolve().name,
         "data": source,
         "accuracy": run.accuracy(),
@@ -99,15 +99,15 @@ class _Run:
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: EvaluatedClassifier,
         texts: list[EncodedText],
         explainers: list[Explainer],
         metrics: list[Metric],
-        removals: dict[str, Removal],
+        perturbations: dict[str, Perturbation],
         options: EvaluationOptions,
     ) -> None:
         self.classifier, self.texts, self.explainers, self.metrics = classifier, texts, explainers, metrics
-        self.removals, self.seed = removals, options.seed
+        self.perturbations, self.seed = perturbations, options.seed
         self.max_length = options.max_length or classifier.token_limit
         self.batch_size = options.batch_size
         self._shown: set[tuple[str, ...]] = set()
@@ -126,7 +126,7 @@ class _Run:
     def _predict(self) -> list[int]:
         predicted = [0] * len(self.texts)
         for batch in track(self.batches, "predicting", "batches"):
-            logits = self.logits([self.texts[place].variant for place in batch])
+            logits = self.logits([self.texts[place].unperturbed for place in batch])
             for place, label in zip(batch, logits.argmax(axis=1)):
                 predicted[place] = int(label)
         return predicted
@@ -185,7 +185,7 @@ class _Run:
             if "scores" in entry
         }
         done = {(entry["method"], entry["metric"], entry["key"]) for entry in measurements.entries}
-        probe = Probe(self.logits)
+        runner = PerturbationRunner(self.logits)
         with Progress(sum(len(text.ids) for text in self.texts), "measuring", "tokens") as progress:
             for places in batches_of(self.texts, self.batch_size, MEASURED_AT_ONCE):
                 # Measurements of one text stand together: they share many of their questions.
@@ -198,7 +198,7 @@ class _Run:
                     and (explainer.name, metric.name, self.texts[place].key) not in done
                 ]
                 if asked:
-                    found = probe.run([self._measurement(*one, scores) for one in asked])
+                    found = runner.run([self._measurement(*one, scores) for one in asked])
                     measurements.append([_entry(*one[:3], outcome) for one, outcome in zip(asked, found)])
                 progress.advance(sum(len(self.texts[place].ids) for place in places))
 
@@ -211,7 +211,7 @@ class _Run:
         own, options = scores[explainer.name, text.key, target], self.choices[metric.name]
         if metric.needs == "explainer":
             options = options | {"explain": lambda sources, label: self._explain_sources(explainer, sources, label)}
-        return metric.measure(text, own, target, self.removals[metric.name], **options)
+        return metric.measure(text, own, target, self.perturbations[metric.name], **options)
 
     def _explain_sources(
         self, explainer: Explainer, sources: list[tuple[str, ...]], label: int
@@ -244,9 +244,11 @@ def _entry(text: EncodedText, explainer: Explainer, metric: Metric, outcome: Any
     return entry | {"value": outcome.value} | ({"curve": outcome.curve} if outcome.curve else {})
 
 
-def _removals(metrics: Iterable[Metric], classifier: Classifier, options: EvaluationOptions) -> dict[str, Removal]:
+def _perturbations(
+    metrics: Iterable[Metric], classifier: EvaluatedClassifier, options: EvaluationOptions
+) -> dict[str, Perturbation]:
     """What each metric removes and how: as its definition says, else as the user wishes."""
     return {
-        metric.name: Removal.of(classifier.tokenizer, metric.removal or options.removal, options.unit)
+        metric.name: Perturbation.of(classifier.tokenizer, metric.perturbation or options.perturbation, options.unit)
         for metric in metrics
     }

@@ -171,9 +171,11 @@ def _markdown(results: dict[str, Any], costs: Costs, pictures: list[str]) -> str
     return "\n\n".join([*parts, "## Methods", "\n".join(sources)]) + "\n"
 
 
-def _metric_line(name: str, reading: dict[str, Any]) -> str:
-    direction = "higher" if reading["higher_is_better"] else "lower"
-    return f"* {name}: {reading['paper']}; {direction} is better; removal: {reading['removal']}, by {reading['unit']}."
+def _metric_line(name: str, entry: dict[str, Any]) -> str:
+    direction = "higher" if entry["higher_is_better"] else "lower"
+    return (
+        f"* {name}: {entry['paper']}; {direction} is better; perturbation: {entry['perturbation']}, by {entry['unit']}."
+    )
 
 
 def plain_markdown(text: str) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .metrics import METRICS
-from .probing import Measured, Measurement, NotMeasurable, Probe, classifier_logits
-from .removal import Removal
+from .perturbation import Perturbation
+from .perturbation_runner import Measured, Measurement, NotMeasurable, PerturbationRunner, classifier_logits
 from .stability import rank_distance
 from .texts import EncodedText, mean_rationale_share, text_from_ids
 
@@ -25,7 +25,7 @@ def measure_ids(
     tokenizer: PreTrainedTokenizerBase,
     labels: Sequence[int] | None = None,
     targets: Sequence[int] | None = None,
-    removal: str = "mask",
+    perturbation: str = "mask",
     **options: Any,
 ) -> Summary:
     """A metric of the registry that asks the model, over texts given as token ids.
@@ -35,7 +35,7 @@ def measure_ids(
         ids: token ids, special tokens included; padding at either end is taken off.
         labels: gold labels, which `auac` reads.
         targets: the labels that the scores explain; by default those that the model predicts.
-        removal: "mask", "unk" or "delete", where the metric's definition does not fix it.
+        perturbation: "mask", "unk" or "delete", where the metric's definition does not fix it.
         options: the metric's own.
 
     Returns:
@@ -61,14 +61,14 @@ def measure_ids(
         label = None if labels is None else int(labels[number])
         texts.append(text_from_ids([int(token) for token in row_ids[place]], tokenizer, number, label))
         rows.append(np.array(row_scores[place], dtype=np.float64))
-    probe = Probe(classifier_logits(model, tokenizer))
+    runner = PerturbationRunner(classifier_logits(model, tokenizer))
     if targets is None:
-        targets = [int(found.value) for found in probe.run([_prediction(text) for text in texts])]
-    taken = Removal.of(tokenizer, metric.removal or removal)
+        targets = [int(found.value) for found in runner.run([_prediction(text) for text in texts])]
+    taken = Perturbation.of(tokenizer, metric.perturbation or perturbation)
     measurements = [
         metric.measure(text, row, target, taken, **options) for text, row, target in zip(texts, rows, targets)
     ]
-    return summarise(name, probe.run(measurements))
+    return summarise(name, runner.run(measurements))
 
 
 def measure_masks(
@@ -93,11 +93,11 @@ def measure_masks(
         texts.append(EncodedText(str(number), places, (False,) * len(mask), places, rationale=tuple(map(bool, mask))))
     if name != "auprc" and not options:
         options = {"share": mean_rationale_share(texts) or 0.0}
-    tokens = Removal("delete", None)
+    tokens = Perturbation("delete", None)
     measurements = [
         METRICS[name].measure(text, np.array(row), 0, tokens, **options) for text, row in zip(texts, scores)
     ]
-    return summarise(name, Probe(_nothing_to_ask).run(measurements))
+    return summarise(name, PerturbationRunner(_nothing_to_ask).run(measurements))
 
 
 def measure_pairs(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> Summary:
@@ -139,8 +139,8 @@ def _check_labels(what: str, given: Sequence[int], labels: int) -> None:
 
 
 def _prediction(text: EncodedText) -> Measurement:
-    return Measured(float((yield [text.variant])[0].argmax()))
+    return Measured(float((yield [text.unperturbed])[0].argmax()))
 
 
-def _nothing_to_ask(variants: list) -> np.ndarray:
+def _nothing_to_ask(perturbed_texts: list) -> np.ndarray:
     raise AssertionError("plausibility asks no model")

@@ -1,4 +1,4 @@
-"""Explainers under evaluation: this project's methods, captum's peers, and plug-ins, all called in one way."""
+"""Explainers under evaluation: this project's methods, captum's methods, and plug-ins, all called in one way."""
 
 import importlib
 import importlib.util
@@ -21,15 +21,15 @@ from modeling_attrib.attribution_methods import get_attribution_method
 
 from ..terminal.errors import UserError, first_line, nearest
 from ..terminal.tracebacks import user_frames
-from . import captum_peers
-from .classifiers import Batch, Classifier
+from . import captum_methods
+from .classifiers import Batch, EvaluatedClassifier
 from .texts import EncodedText
 
 
 CHEAP = 3.0  # forward passes: "cheap" methods cost less
 CAPTUM_MISSING = "captum's methods need captum: pip install captum"
 
-Explain = Callable[[Classifier, Batch, Sequence[EncodedText]], Any]
+Explain = Callable[[EvaluatedClassifier, Batch, Sequence[EncodedText]], Any]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Explanation:
 # Names -> explainers ------------------------------------------------------------------------------------------------
 
 
-def select_explainers(names: str, classifier: Classifier, budget: int | None = None) -> list[Explainer]:
+def select_explainers(names: str, classifier: EvaluatedClassifier, budget: int | None = None) -> list[Explainer]:
     """The explainers that a comma-separated list names, in its order.
 
     `cheap` stands for this project's methods of less than three forward passes, `all` for its methods and captum's;
@@ -93,40 +93,42 @@ def select_explainers(names: str, classifier: Classifier, budget: int | None = N
     return [_explainer(name, own, classifier, budget) for name in dict.fromkeys(chosen)]
 
 
-def _group(name: str, own: dict[str, dict[str, Any]], classifier: Classifier) -> list[str]:
+def _group(name: str, own: dict[str, dict[str, Any]], classifier: EvaluatedClassifier) -> list[str]:
     if name == "cheap":
         if not classifier.explains:
             raise UserError(
                 f"'cheap' stands for methods of this project, which need a model that train.py left, not a "
-                f"{type(classifier.model).__name__}; here there are: {', '.join(captum_peers.PEERS)}, and plug-ins."
+                f"{type(classifier.model).__name__}; here there are: {', '.join(captum_methods.METHODS)}, and plug-ins."
             )
         return [method for method, entry in own.items() if entry["cost"] < CHEAP]
     group = list(own) if classifier.explains else []
     if importlib.util.find_spec("captum") is None:
-        print(f"'all' is without {', '.join(captum_peers.PEERS)}: {CAPTUM_MISSING}.")
+        print(f"'all' is without {', '.join(captum_methods.METHODS)}: {CAPTUM_MISSING}.")
     else:
-        group += captum_peers.PEERS
+        group += captum_methods.METHODS
     if not group:
         raise UserError(f"there is nothing to compare: {CAPTUM_MISSING}.")
     return group
 
 
-def _explainer(name: str, own: dict[str, dict[str, Any]], classifier: Classifier, budget: int | None) -> Explainer:
+def _explainer(
+    name: str, own: dict[str, dict[str, Any]], classifier: EvaluatedClassifier, budget: int | None
+) -> Explainer:
     if name in own:
         if not classifier.explains:
             raise UserError(
                 f"the method {name!r} needs a model that train.py left, not a {type(classifier.model).__name__}; "
-                f"here there are: {', '.join(captum_peers.PEERS)}, and plug-ins package.module:function."
+                f"here there are: {', '.join(captum_methods.METHODS)}, and plug-ins package.module:function."
             )
         return Explainer(name, own[name]["paper"], _own_method(name, budget))
-    if name in captum_peers.PEERS:
+    if name in captum_methods.METHODS:
         if importlib.util.find_spec("captum") is None:
             raise UserError(f"{name}: {CAPTUM_MISSING}.")
-        peer = captum_peers.PEERS[name]
-        return Explainer(name, peer.source(budget), peer.with_budget(budget))
+        method = captum_methods.METHODS[name]
+        return Explainer(name, method.source(budget), method.with_budget(budget))
     if ":" in name:
         return _plug_in(name)
-    known = [*own, *captum_peers.PEERS]
+    known = [*own, *captum_methods.METHODS]
     raise UserError(
         f"unknown method {name!r}; there are: {', '.join(known)}; cheap, all; and plug-ins package.module:function."
         + nearest(name, known)
@@ -137,7 +139,7 @@ def _own_method(name: str, budget: int | None) -> Explain:
     takes_steps = "steps" in inspect.signature(get_attribution_method(name).function).parameters
     options = {"steps": budget} if takes_steps and budget is not None else {}
 
-    def explain(classifier: Classifier, batch: Batch, texts: Sequence[EncodedText]) -> torch.Tensor:
+    def explain(classifier: EvaluatedClassifier, batch: Batch, texts: Sequence[EncodedText]) -> torch.Tensor:
         with torch.no_grad():
             return classifier.model(**batch, attribution_method=name, attribution_options=options).attributions
 
@@ -170,7 +172,7 @@ def _plug_in(name: str) -> Explainer:
     file = getattr(module, "__file__", None) or ""
     fingerprint = sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
 
-    def explain(classifier: Classifier, batch: Batch, texts: Sequence[EncodedText]) -> Any:
+    def explain(classifier: EvaluatedClassifier, batch: Batch, texts: Sequence[EncodedText]) -> Any:
         return function(classifier.model, {key: value.clone() for key, value in batch.items()})
 
     return Explainer(name, f"plug-in {module_name}", explain, fingerprint, file)
@@ -180,7 +182,11 @@ def _plug_in(name: str) -> Explainer:
 
 
 def explain_batch(
-    explainer: Explainer, classifier: Classifier, texts: Sequence[EncodedText], targets: Sequence[int], seed: int
+    explainer: Explainer,
+    classifier: EvaluatedClassifier,
+    texts: Sequence[EncodedText],
+    targets: Sequence[int],
+    seed: int,
 ) -> list[Explanation]:
     """Scores for every text, or the reason why there are none; what a method gets wrong is its own texts' loss.
 
@@ -198,7 +204,7 @@ def explain_batch(
 
 
 def _explain_together(
-    explainer: Explainer, classifier: Classifier, texts: Sequence[EncodedText], targets: Sequence[int]
+    explainer: Explainer, classifier: EvaluatedClassifier, texts: Sequence[EncodedText], targets: Sequence[int]
 ) -> list[Explanation]:
     batch = classifier.collate(texts) | {"attribution_target": torch.tensor(targets, device=classifier.device)}
     try:

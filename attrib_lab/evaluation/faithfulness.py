@@ -1,9 +1,9 @@
 """Faithfulness: what the model says once the tokens that an explanation names are gone, or alone.
 
-Every function here is a measurement (see `probing.py`) of one text:
+Every function here is a measurement (see `perturbation_runner.py`) of one text:
 
 * text: the text; scores: (tokens,), signed, toward `target`; target: index of the explained, predicted label;
-  removal: what stands in place of what is removed.
+  perturbation: what stands in place of what is removed.
 * It raises `NotMeasurable` for a text without two tokens or words to rank, and for scores that are not finite.
 
 p is the softmax probability, in float64.
@@ -16,8 +16,8 @@ from scipy.integrate import trapezoid
 from scipy.special import log_softmax, softmax
 
 from .metrics import FLIPPED, TOP
-from .probing import Measured, Measurement
-from .removal import Removal, counts_at, rank_units
+from .perturbation import Perturbation, counts_at, rank_units
+from .perturbation_runner import Measured, Measurement
 from .texts import EncodedText
 
 
@@ -25,30 +25,30 @@ TOP_20 = 0.2
 
 
 def comprehensiveness(
-    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, fractions: Sequence[float] = TOP
+    text: EncodedText, scores: np.ndarray, target: int, perturbation: Perturbation, *, fractions: Sequence[float] = TOP
 ) -> Measurement:
     """p(target | text) − p(target | text without its top units), mean over fractions (DeYoung et al. 2020, ERASER).
 
     The top is by signed score, and ceil(fraction · units) of them. The curve holds the difference at each fraction.
     """
-    ranked = rank_units(text, scores, removal)
-    variants = [removal.without(text, ranked[:count]) for count in counts_at(fractions, len(ranked))]
-    probabilities = softmax((yield [text.variant, *variants]), axis=1)[:, target]
+    ranked = rank_units(text, scores, perturbation)
+    perturbed_texts = [perturbation.without(text, ranked[:count]) for count in counts_at(fractions, len(ranked))]
+    probabilities = softmax((yield [text.unperturbed, *perturbed_texts]), axis=1)[:, target]
     return _mean(probabilities[0] - probabilities[1:])
 
 
 def sufficiency(
-    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, fractions: Sequence[float] = TOP
+    text: EncodedText, scores: np.ndarray, target: int, perturbation: Perturbation, *, fractions: Sequence[float] = TOP
 ) -> Measurement:
     """p(target | text) − p(target | its top units alone), mean over fractions (DeYoung et al. 2020, ERASER)."""
-    ranked = rank_units(text, scores, removal)
-    variants = [removal.without(text, ranked[count:]) for count in counts_at(fractions, len(ranked))]
-    probabilities = softmax((yield [text.variant, *variants]), axis=1)[:, target]
+    ranked = rank_units(text, scores, perturbation)
+    perturbed_texts = [perturbation.without(text, ranked[count:]) for count in counts_at(fractions, len(ranked))]
+    probabilities = softmax((yield [text.unperturbed, *perturbed_texts]), axis=1)[:, target]
     return _mean(probabilities[0] - probabilities[1:])
 
 
 def auac(
-    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, special_tokens: bool = True
+    text: EncodedText, scores: np.ndarray, target: int, perturbation: Perturbation, *, special_tokens: bool = True
 ) -> Measurement:
     """Area under the activation curve (Ali et al. 2022, section 5).
 
@@ -57,17 +57,17 @@ def auac(
     has no gold label). The area is the trapezoid rule's; the mean of areas is the area of the mean curve.
 
     Args:
-        special_tokens: False leaves special tokens alone: they stand in every variant and are not ranked.
+        special_tokens: False leaves special tokens alone: they stand in every perturbed and are not ranked.
     """
-    ranked = rank_units(text, scores, removal, special_tokens=special_tokens)
+    ranked = rank_units(text, scores, perturbation, special_tokens=special_tokens)
     label = target if text.label is None else text.label
-    logits = yield [removal.without(text, ranked[count:]) for count in counts_at(FLIPPED, len(ranked))]
+    logits = yield [perturbation.without(text, ranked[count:]) for count in counts_at(FLIPPED, len(ranked))]
     curve = softmax(logits, axis=1)[:, label]
     return Measured(float(trapezoid(curve, FLIPPED)), tuple(curve.tolist()))
 
 
 def au_mse(
-    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, special_tokens: bool = True
+    text: EncodedText, scores: np.ndarray, target: int, perturbation: Perturbation, *, special_tokens: bool = True
 ) -> Measurement:
     """Area under the pruning curve of squared errors (Ali et al. 2022, section 5).
 
@@ -77,14 +77,19 @@ def au_mse(
     Args:
         special_tokens: as in `auac`.
     """
-    ranked = rank_units(text, scores, removal, special_tokens=special_tokens, ascending_magnitude=True)
-    logits = yield [removal.without(text, ranked[:count]) for count in counts_at(FLIPPED, len(ranked))]
+    ranked = rank_units(text, scores, perturbation, special_tokens=special_tokens, ascending_magnitude=True)
+    logits = yield [perturbation.without(text, ranked[:count]) for count in counts_at(FLIPPED, len(ranked))]
     curve = ((logits - logits[0]) ** 2).sum(axis=1)
     return Measured(float(trapezoid(curve, FLIPPED)), tuple(curve.tolist()))
 
 
 def aopc(
-    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, fractions: Sequence[float] = FLIPPED[1:]
+    text: EncodedText,
+    scores: np.ndarray,
+    target: int,
+    perturbation: Perturbation,
+    *,
+    fractions: Sequence[float] = FLIPPED[1:],
 ) -> Measurement:
     """Area over the perturbation curve: p(target | text) − p(target | text without its top units), mean over tenths.
 
@@ -93,16 +98,16 @@ def aopc(
     by 10: these figures are 1.1 times as large, for every method alike. Which tokens go first is all that tells
     explanations apart: at the end nothing is left.
     """
-    return (yield from comprehensiveness(text, scores, target, removal, fractions=fractions))
+    return (yield from comprehensiveness(text, scores, target, perturbation, fractions=fractions))
 
 
 def log_odds(
-    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, fraction: float = TOP_20
+    text: EncodedText, scores: np.ndarray, target: int, perturbation: Perturbation, *, fraction: float = TOP_20
 ) -> Measurement:
     """log p(target | text without its top units) − log p(target | text) (Shrikumar et al. 2017; 20 % by default)."""
-    ranked = rank_units(text, scores, removal)
+    ranked = rank_units(text, scores, perturbation)
     (count,) = counts_at([fraction], len(ranked))
-    logs = log_softmax((yield [text.variant, removal.without(text, ranked[:count])]), axis=1)[:, target]
+    logs = log_softmax((yield [text.unperturbed, perturbation.without(text, ranked[:count])]), axis=1)[:, target]
     return Measured(float(logs[1] - logs[0]))
 
 

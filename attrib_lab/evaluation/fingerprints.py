@@ -8,18 +8,21 @@ from typing import Any
 
 import modeling_attrib
 
-from .classifiers import Classifier
+from .classifiers import EvaluatedClassifier
 from .explainers import Explainer
 from .texts import EncodedText
 
 
-OPTIONS = ("removal", "unit", "seed", "batch_size", "budget", "limit", "max_length", "special_tokens")
+OPTIONS = ("perturbation", "unit", "seed", "batch_size", "budget", "limit", "max_length", "special_tokens")
 # Code that only tells what was measured: a change of it leaves the figures of an earlier run as they were.
 AFTERWARDS = ("costs.py", "evaluation_pictures.py", "evaluation_report.py", "journal.py", "results.py", "statistics.py")
 
 
 def settings_of(
-    classifier: Classifier, texts: Sequence[EncodedText], explainers: Sequence[Explainer], options: Mapping[str, Any]
+    classifier: EvaluatedClassifier,
+    texts: Sequence[EncodedText],
+    explainers: Sequence[Explainer],
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything that a figure depends on; the options first, since they say more than a hash."""
     data = hashlib.sha256()

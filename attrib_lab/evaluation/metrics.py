@@ -10,7 +10,7 @@ from .options import DEFAULT_METRICS
 
 
 if TYPE_CHECKING:
-    from .probing import Measurement
+    from .perturbation_runner import Measurement
 
 
 FLIPPED = tuple(step * 0.1 for step in range(11))  # Ali et al. 2022
@@ -26,7 +26,7 @@ class Metric:
         higher_is_better: the direction of better explanations.
         paper: where it is defined.
         cost: questions to the model per text, as a reader wants to know it beforehand.
-        removal: the kind of removal that its definition fixes, or None where it is the user's choice.
+        perturbation: the kind of perturbation that its definition fixes, or None where it is the user's choice.
         needs: "rationale" (skips texts without one), "explainer" (takes the option `explain`), or None.
         fractions: where the points of its curve lie, if it has one.
         explains_gold: its definition asks for the probability of the text's gold label, so that it is the explanation
@@ -38,14 +38,14 @@ class Metric:
     higher_is_better: bool
     paper: str
     cost: str
-    removal: str | None = None
+    perturbation: str | None = None
     needs: str | None = None
     fractions: tuple[float, ...] = ()
     explains_gold: bool = False
 
     @property
     def measure(self) -> "Callable[..., Measurement]":
-        """`(text, scores, target, removal, **options)` -> a measurement for `Probe.run`."""
+        """`(text, scores, target, perturbation, **options)` -> a measurement for `PerturbationRunner.run`."""
         return getattr(import_module(f".{self.module}", __package__), self.name)
 
 
@@ -56,11 +56,11 @@ _SAMEK = "Samek et al. 2017, eq. 12"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("auac", "faithfulness", True, _ALI, "11", removal="unk", fractions=FLIPPED, explains_gold=True),
-        Metric("au_mse", "faithfulness", False, _ALI, "11", removal="unk", fractions=FLIPPED, explains_gold=True),
+        Metric("auac", "faithfulness", True, _ALI, "11", perturbation="unk", fractions=FLIPPED, explains_gold=True),
+        Metric("au_mse", "faithfulness", False, _ALI, "11", perturbation="unk", fractions=FLIPPED, explains_gold=True),
         Metric("comprehensiveness", "faithfulness", True, _ERASER, "6", fractions=TOP),
         Metric("sufficiency", "faithfulness", False, _ERASER, "6", fractions=TOP),
-        Metric("aopc", "faithfulness", True, _SAMEK, "11", removal="delete", fractions=FLIPPED[1:]),
+        Metric("aopc", "faithfulness", True, _SAMEK, "11", perturbation="delete", fractions=FLIPPED[1:]),
         Metric("log_odds", "faithfulness", False, "Shrikumar et al. 2017, section 4", "2"),
         Metric("normalized_aopc", "normalized_aopc", True, _EDIN, "tokens + 5 tokens² shared by all methods"),
         Metric("soft_comprehensiveness", "soft_faithfulness", True, _SOFT, "9"),

@@ -5,8 +5,8 @@ from collections.abc import Generator
 import numpy as np
 from scipy.special import softmax
 
-from .probing import Measured, Measurement, NotMeasurable, Variant
-from .removal import Removal, rank_units, units_of
+from .perturbation import Perturbation, rank_units, units_of
+from .perturbation_runner import Measured, Measurement, NotMeasurable, PerturbedText
 from .texts import EncodedText
 
 
@@ -14,12 +14,12 @@ def normalized_aopc(
     text: EncodedText,
     scores: np.ndarray,
     target: int,
-    removal: Removal,
+    perturbation: Perturbation,
     *,
     beam_width: int = 5,
     max_units: int = 64,
 ) -> Measurement:
-    """(AOPC − lower) / (upper − lower), with the bounds of this text, model and removal (Edin et al. 2024).
+    """(AOPC − lower) / (upper − lower), with the bounds of this text, model and perturbation (Edin et al. 2024).
 
     AOPC of an order is the mean over i = 1 ... n of p(target | text) − p(target | text without the order's first i
     units); here units leave one by one. The bounds are its extremes over all orders as far as two beam searches see:
@@ -32,35 +32,35 @@ def normalized_aopc(
         NotMeasurable: for texts of more than `max_units` units, and where every order is as good; and see
             `faithfulness`.
     """
-    ranked = rank_units(text, scores, removal)
+    ranked = rank_units(text, scores, perturbation)
     if len(ranked) > max_units:
         raise NotMeasurable(f"more than {max_units} units to order")
-    logits = yield [text.variant, *(removal.without(text, ranked[: i + 1]) for i in range(len(ranked)))]
+    logits = yield [text.unperturbed, *(perturbation.without(text, ranked[: i + 1]) for i in range(len(ranked)))]
     probabilities = softmax(logits, axis=1)[:, target]
     whole = probabilities[0]
     value = float((whole - probabilities[1:]).mean())
-    lower, upper = yield from _bounds(text, target, removal, whole, beam_width)
+    lower, upper = yield from _bounds(text, target, perturbation, whole, beam_width)
     if upper - lower < 1e-9:
         raise NotMeasurable("every order has the same AOPC")
     return Measured((value - lower) / (upper - lower))
 
 
 def _bounds(
-    text: EncodedText, target: int, removal: Removal, whole: float, beam_width: int
-) -> Generator[list[Variant], np.ndarray, tuple[float, float]]:
+    text: EncodedText, target: int, perturbation: Perturbation, whole: float, beam_width: int
+) -> Generator[list[PerturbedText], np.ndarray, tuple[float, float]]:
     """Least and greatest AOPC found, by two searches that share their questions.
 
     A set of removed units is an integer with a bit for each. What an order gains by its next unit depends on the set
     reached alone, so of the orders that lead to one set only the best goes on.
     """
-    units = units_of(text, removal)
+    units = units_of(text, perturbation)
     # For each direction: the sets of its beam, and direction · (sum of the drops on the best way there).
     beams: dict[int, dict[int, float]] = {-1: {0: 0.0}, 1: {0: 0.0}}
     for _ in units:
         reached = {direction: _extend(beam, len(units)) for direction, beam in beams.items()}
         asked = sorted(set().union(*reached.values()))
         logits = yield [
-            removal.without(text, [unit for place, unit in enumerate(units) if removed >> place & 1])
+            perturbation.without(text, [unit for place, unit in enumerate(units) if removed >> place & 1])
             for removed in asked
         ]
         drops = dict(zip(asked, (whole - softmax(logits, axis=1)[:, target]).tolist()))

@@ -6,7 +6,7 @@ from ..terminal.errors import UserError
 
 
 DEFAULT_METRICS = ("auac", "comprehensiveness", "sufficiency", "aopc")
-KINDS = ("mask", "unk", "delete")  # of removal
+KINDS = ("mask", "unk", "delete")  # of perturbation
 UNITS = ("token", "word")  # that are removed at once
 
 
@@ -34,7 +34,7 @@ class EvaluationOptions:
         methods: names separated by commas; see `select_explainers`.
         metrics: names separated by commas; by default faithfulness, and plausibility where there is a rationale.
         limit: how many texts are drawn at random; all if None.
-        removal, unit: what stands for removed tokens, and what is removed together; see `Removal`.
+        perturbation, unit: what stands for removed tokens, and what is removed together; see `Perturbation`.
         batch_size: most texts that are explained, or measured, at once.
         budget: of LIME, KernelSHAP and integrated gradients; see `select_explainers`.
         special_tokens: whether [CLS] and [SEP] take part in AUAC and AU-MSE, as published.
@@ -46,7 +46,7 @@ class EvaluationOptions:
     split: str = "test"
     limit: int | None = None
     max_length: int | None = None
-    removal: str = "mask"
+    perturbation: str = "mask"
     unit: str = "token"
     seed: int = 0
     batch_size: int = 32

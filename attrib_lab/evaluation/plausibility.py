@@ -1,26 +1,27 @@
 """Plausibility: how well an explanation agrees with what people marked as the reason for a label.
 
-`auprc`, `token_f1` and `iou_f1` are measurements of one text (see `probing.py`) that ask the model nothing: what counts
-is `text.rationale` and the scores. Units are those of `removal`: tokens, or words, of which a word is marked if one of
-its tokens is. They raise `NotMeasurable` where there is no rationale, and for what cannot be ranked (see `removal`).
+`auprc`, `token_f1` and `iou_f1` are measurements of one text (see `perturbation_runner.py`) that ask the model nothing:
+what counts is `text.rationale` and the scores. Units are those of `perturbation`: tokens, or words, of which a word is
+marked if one of its tokens is. They raise `NotMeasurable` where there is no rationale, and for what cannot be
+ranked (see `perturbation.py`).
 """
 
 import numpy as np
 from sklearn.metrics import auc, precision_recall_curve
 
-from .probing import Measured, Measurement, NotMeasurable
-from .removal import Removal, Unit, unit_scores, units_of
+from .perturbation import Perturbation, Unit, unit_scores, units_of
+from .perturbation_runner import Measured, Measurement, NotMeasurable
 from .texts import EncodedText
 
 
-def auprc(text: EncodedText, scores: np.ndarray, target: int, removal: Removal) -> Measurement:
+def auprc(text: EncodedText, scores: np.ndarray, target: int, perturbation: Perturbation) -> Measurement:
     """Area under the precision-recall curve of the scores against the rationale (DeYoung et al. 2020, section 4.1).
 
     The area is the trapezoid rule's, as in ERASER's code, from recall 0 at precision 1; with few units it is not the
     average precision, which is the sum of a step function. A text of which every unit is marked is not measurable.
     """
     yield from ()
-    units, marked = _marked_units(text, removal)
+    units, marked = _marked_units(text, perturbation)
     sums = unit_scores(text, scores, units)
     if marked.all():
         raise NotMeasurable("everything is rationale")
@@ -32,7 +33,7 @@ def token_f1(
     text: EncodedText,
     scores: np.ndarray,
     target: int,
-    removal: Removal,
+    perturbation: Perturbation,
     *,
     share: float | None = None,
     threshold: float | None = None,
@@ -45,7 +46,7 @@ def token_f1(
         threshold: choose the units with at least this score instead, as for methods that learnt one.
     """
     yield from ()
-    units, marked = _marked_units(text, removal)
+    units, marked = _marked_units(text, perturbation)
     chosen = _choose(unit_scores(text, scores, units), share, threshold)
     return Measured(_f1((chosen & marked).sum(), chosen.sum(), marked.sum()))
 
@@ -54,7 +55,7 @@ def iou_f1(
     text: EncodedText,
     scores: np.ndarray,
     target: int,
-    removal: Removal,
+    perturbation: Perturbation,
     *,
     share: float | None = None,
     threshold: float | None = None,
@@ -69,17 +70,17 @@ def iou_f1(
         share, threshold: as in `token_f1`.
     """
     yield from ()
-    units, marked = _marked_units(text, removal)
+    units, marked = _marked_units(text, perturbation)
     chosen = _runs(_choose(unit_scores(text, scores, units), share, threshold), units)
     human = _runs(marked, units)
     matched = sum(any(2 * len(run & other) >= len(run | other) for other in human) for run in chosen)
     return Measured(_f1(matched, len(chosen), len(human)))
 
 
-def _marked_units(text: EncodedText, removal: Removal) -> tuple[list[Unit], np.ndarray]:
+def _marked_units(text: EncodedText, perturbation: Perturbation) -> tuple[list[Unit], np.ndarray]:
     if text.rationale is None or not any(text.rationale):
         raise NotMeasurable("no rationale")
-    units = units_of(text, removal)
+    units = units_of(text, perturbation)
     return units, np.array([any(text.rationale[position] for position in unit) for unit in units])
 
 

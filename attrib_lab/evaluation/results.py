@@ -9,7 +9,7 @@ import numpy as np
 
 from .explainers import Explainer
 from .metrics import Metric
-from .removal import Removal
+from .perturbation import Perturbation
 from .samples import Sample
 from .statistics import bootstrap_interval, bootstrap_means, compare_with_best, percentile_limits, shared_texts
 from .texts import EncodedText
@@ -83,7 +83,7 @@ def summarise(
     values: Values,
     explainers: Sequence[Explainer],
     metrics: Sequence[Metric],
-    removals: dict[str, Removal],
+    perturbations: dict[str, Perturbation],
     sample: Sample,
     seed: int,
 ) -> dict[str, Any]:
@@ -115,8 +115,8 @@ def summarise(
             metric.name: {
                 "higher_is_better": metric.higher_is_better,
                 "paper": metric.paper,
-                "removal": removals[metric.name].kind,
-                "unit": removals[metric.name].unit,
+                "perturbation": perturbations[metric.name].kind,
+                "unit": perturbations[metric.name].unit,
                 "fractions": list(metric.fractions),
             }
             for metric in metrics

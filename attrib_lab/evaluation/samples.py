@@ -9,7 +9,7 @@ from datasets import Dataset
 from ..data.labels import class_names, encode_labels, read_labels
 from ..data.sources import complete_rows, load_rows, replace_column
 from ..terminal.errors import UserError
-from .classifiers import Classifier
+from .classifiers import EvaluatedClassifier
 from .options import Columns
 from .texts import EncodedText, encode_rows
 
@@ -26,7 +26,7 @@ def load_sample(
     source: str,
     split: str,
     columns: Columns,
-    classifier: Classifier,
+    classifier: EvaluatedClassifier,
     limit: int | None = None,
     max_length: int | None = None,
     seed: int = 0,

@@ -13,44 +13,56 @@ import zlib
 import numpy as np
 from scipy.special import softmax
 
-from .probing import Measured, Measurement
-from .removal import Removal, unit_scores, units_of
+from .perturbation import Perturbation, unit_scores, units_of
+from .perturbation_runner import Measured, Measurement
 from .texts import EncodedText
 
 
 def soft_comprehensiveness(
-    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, draws: int = 8, mean_rate: float = 0.5
+    text: EncodedText,
+    scores: np.ndarray,
+    target: int,
+    perturbation: Perturbation,
+    *,
+    draws: int = 8,
+    mean_rate: float = 0.5,
 ) -> Measurement:
     """p(target | text) − p(target | text whose embedding entries go at the rate of their unit's score), mean of draws.
 
     Args:
-        removal: only its unit counts: the tokens of a word have one rate.
+        perturbation: only its unit counts: the tokens of a word have one rate.
         draws: how many sets of random numbers to take the mean over; they are the text's own, the same for every
             explanation and from run to run.
         mean_rate: mean over units of the rate at which entries go.
     """
-    return (yield from _thinned(text, target, 1 - _rates(text, scores, removal, mean_rate), draws))
+    return (yield from _thinned(text, target, 1 - _rates(text, scores, perturbation, mean_rate), draws))
 
 
 def soft_sufficiency(
-    text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, draws: int = 8, mean_rate: float = 0.5
+    text: EncodedText,
+    scores: np.ndarray,
+    target: int,
+    perturbation: Perturbation,
+    *,
+    draws: int = 8,
+    mean_rate: float = 0.5,
 ) -> Measurement:
     """p(target | text) − p(target | text whose embedding entries stay at the rate of their unit's score).
 
     Args:
-        removal, draws: as in `soft_comprehensiveness`.
+        perturbation, draws: as in `soft_comprehensiveness`.
         mean_rate: mean over units of the rate at which entries stay.
     """
-    rates = _rates(text, scores, removal, mean_rate)
+    rates = _rates(text, scores, perturbation, mean_rate)
     return (yield from _thinned(text, target, np.where(text.special, 1.0, rates), draws))
 
 
-def _rates(text: EncodedText, scores: np.ndarray, removal: Removal, mean_rate: float) -> np.ndarray:
+def _rates(text: EncodedText, scores: np.ndarray, perturbation: Perturbation, mean_rate: float) -> np.ndarray:
     """Rates in [0, 1] per token (0 at special ones): affine in the scores, as steep as fits, their mean given.
 
     Their mean over units, that is; units with equal scores, or all of them, get equal rates.
     """
-    units = units_of(text, removal)
+    units = units_of(text, perturbation)
     sums = unit_scores(text, scores, units)
     centred = sums - sums.mean()
     high, low = centred.max(), -centred.min()
@@ -63,6 +75,6 @@ def _rates(text: EncodedText, scores: np.ndarray, removal: Removal, mean_rate: f
 
 def _thinned(text: EncodedText, target: int, keep: np.ndarray, draws: int) -> Measurement:
     seeds = [zlib.crc32(f"{text.key}/{draw}".encode()) for draw in range(draws)]
-    variants = [text.variant._replace(keep=tuple(keep.tolist()), seed=seed) for seed in seeds]
-    probabilities = softmax((yield [text.variant, *variants]), axis=1)[:, target]
+    perturbed_texts = [text.unperturbed._replace(keep=tuple(keep.tolist()), seed=seed) for seed in seeds]
+    probabilities = softmax((yield [text.unperturbed, *perturbed_texts]), axis=1)[:, target]
     return Measured(float(probabilities[0] - probabilities[1:].mean()))

@@ -7,8 +7,8 @@ from difflib import SequenceMatcher
 import numpy as np
 from scipy.stats import spearmanr
 
-from .probing import Measured, Measurement, NotMeasurable
-from .removal import Removal
+from .perturbation import Perturbation
+from .perturbation_runner import Measured, Measurement, NotMeasurable
 from .texts import EncodedText
 
 
@@ -64,12 +64,14 @@ EDITS: tuple[Callable[[str], str], ...] = (
 )
 
 
-def stability(text: EncodedText, scores: np.ndarray, target: int, removal: Removal, *, explain: Explain) -> Measurement:
+def stability(
+    text: EncodedText, scores: np.ndarray, target: int, perturbation: Perturbation, *, explain: Explain
+) -> Measurement:
     """Mean of 1 − Spearman's correlation of word scores before and after each edit: 0 for an explanation that stays.
 
     Edits keep the meaning: synonyms, contractions, quotes, the last full stop, lower case. Compared are the words that
     the edit left in their place or replaced one for one. Edits that change nothing that the model reads do not count.
-    The label explained stays `target`, whatever the model says of the edited text. `removal` has no part in it.
+    The label explained stays `target`, whatever the model says of the edited text. `perturbation` has no part in it.
 
     Args:
         explain: the explainer itself; see `Explain`.

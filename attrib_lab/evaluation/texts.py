@@ -12,7 +12,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from modeling_attrib.text_spans import aggregate
 
 from ..terminal.errors import UserError, nearest
-from .probing import Variant
+from .perturbation_runner import PerturbedText
 
 
 Span = tuple[int, int]
@@ -48,9 +48,9 @@ class EncodedText:
     truncated: bool = False
 
     @property
-    def variant(self) -> Variant:
+    def unperturbed(self) -> PerturbedText:
         """The text itself, as a question to the model."""
-        return Variant(self.ids, self.types)
+        return PerturbedText(self.ids, self.types)
 
 
 def encode_rows(

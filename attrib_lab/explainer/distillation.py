@@ -10,8 +10,8 @@ from modeling_attrib import AttribForSequenceClassification
 
 from ..evaluation.faithfulness import comprehensiveness
 from ..evaluation.metrics import TOP
-from ..evaluation.probing import Measured, Probe, Variant, classifier_logits
-from ..evaluation.removal import Removal
+from ..evaluation.perturbation import Perturbation
+from ..evaluation.perturbation_runner import Measured, PerturbationRunner, PerturbedText, classifier_logits
 from ..evaluation.texts import EncodedText
 from ..terminal.progress import Progress
 from .fitting import Inputs, Targets, read_in_batches
@@ -48,7 +48,7 @@ def grade_faithfulness(
     methods: Sequence[str],
 ) -> dict[str, float]:
     """Mean comprehensiveness of each method's scores for the predicted label (DeYoung et al. 2020), by [MASK]."""
-    logits, removal = classifier_logits(model, tokenizer), Removal.of(tokenizer)
+    logits, perturbation = classifier_logits(model, tokenizer), Perturbation.of(tokenizer)
     found = {}
     for method in methods:
 
@@ -60,15 +60,15 @@ def grade_faithfulness(
 
         explained = read_in_batches(texts, tokenizer, read, method)
         measurements = [
-            comprehensiveness(text, scores.numpy(), int(targets[0]), removal)
+            comprehensiveness(text, scores.numpy(), int(targets[0]), perturbation)
             for text, (scores, targets) in zip(texts, explained)
         ]
         with Progress(len(texts) * (1 + len(TOP)), f"masking what {method} names", "questions") as progress:
 
-            def answer(variants: list[Variant], progress: Progress = progress) -> np.ndarray:
-                progress.advance(len(variants))
-                return logits(variants)
+            def answer(perturbed_texts: list[PerturbedText], progress: Progress = progress) -> np.ndarray:
+                progress.advance(len(perturbed_texts))
+                return logits(perturbed_texts)
 
-            results = Probe(answer).run(measurements)
+            results = PerturbationRunner(answer).run(measurements)
         found[method] = float(np.mean([result.value for result in results if isinstance(result, Measured)]))
     return found

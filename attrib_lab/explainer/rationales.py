@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from modeling_attrib import AttribForSequenceClassification
 
 from ..data.sources import complete_rows, load_rows
+from ..evaluation.perturbation import Perturbation
+from ..evaluation.perturbation_runner import Measured, PerturbationRunner
 from ..evaluation.plausibility import token_f1
-from ..evaluation.probing import Measured, Probe
-from ..evaluation.removal import Removal
 from ..evaluation.texts import EncodedText, encode_rows, mean_rationale_share
 from ..models.model_folder import load_trained_model
 from ..recipes.recipe import TaskSection
@@ -25,7 +25,7 @@ from .fitting import Inputs, read_in_batches
 
 BASELINES = ("attention_last", "random")
 _THRESHOLDS = 99  # quantiles of the scores that are tried
-_TOKENS = Removal("delete", None)  # nothing is removed here: it says that tokens are counted, not words
+_TOKENS = Perturbation("delete", None)  # nothing is removed here: it says that tokens are counted, not words
 
 Scores = Sequence[np.ndarray]
 
@@ -194,5 +194,5 @@ def grade(scores: Scores, texts: Sequence[EncodedText], threshold: float) -> dic
 
 
 def _mean(measurements: list[Any]) -> float:
-    results = Probe(lambda variants: np.empty(0)).run(measurements)
+    results = PerturbationRunner(lambda perturbed_texts: np.empty(0)).run(measurements)
     return float(np.mean([result.value for result in results if isinstance(result, Measured)]))

@@ -1,10 +1,20 @@
 """Arguments of the commands: what a user misspells ends in one line that names the nearest known word."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .errors import UserError, nearest
+
+
+class RenamedOption(argparse.Action):
+    """An option's old name: does what the new one does, and says so once. `metavar` is the new name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Called for each use."""
+        print(f"{option} is called {self.metavar} now; the old name goes with the next release.", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -15,7 +15,7 @@ EXTRAS = {
         "sklearn",
     ),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
-    "peers": ("captum",),
+    "captum": ("captum",),
 }
 
 

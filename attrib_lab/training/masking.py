@@ -21,7 +21,7 @@ from .row_trainer import RowTrainer
 
 
 class MaskingCollator:
-    """Pads a batch and masks some of its texts, so that removal by [MASK] is in distribution afterwards.
+    """Pads a batch and masks some of its texts, so that perturbation by [MASK] is in distribution afterwards.
 
     Of each batch a share of the texts is drawn; for each of them a rate r ~ U(0, 1), and each of its tokens becomes
     [MASK] with probability r. Special tokens and labels stay (Madsen, Reddy and Chandar 2024, "Faithfulness Measurable

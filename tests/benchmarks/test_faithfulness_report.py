@@ -16,7 +16,7 @@ from benchmarks.faithfulness import write_faithfulness
 def write_results(folder, **changes):
     """What `attrib evaluate` leaves, of one method and one metric."""
     figure = {"mean": 0.5, "low": 0.4, "high": 0.6, "texts": 9, "p_against_best": None, "verdict": "best"}
-    reading = {"higher_is_better": True, "paper": "A paper", "removal": "unk", "unit": "token", "fractions": []}
+    reading = {"higher_is_better": True, "paper": "A paper", "perturbation": "unk", "unit": "token", "fractions": []}
     results = {
         "texts": 9,
         "model": "sst2",
@@ -48,7 +48,7 @@ def command(page):
 
 OTHER = EvaluationOptions(
     methods="lrp,my.plug_in:explain", metrics="auac,auprc", split="validation[:10%]", limit=50, max_length=128,
-    removal="delete", unit="word", seed=3, batch_size=8, budget=77, special_tokens=False,
+    perturbation="delete", unit="word", seed=3, batch_size=8, budget=77, special_tokens=False,
     columns=Columns(text="question", text_pair="the answer", label="gold", labels=("no", "not sure"), rationale="why"),
 )  # fmt: skip
 

@@ -25,7 +25,7 @@ def test_every_contestant_is_measured_in_its_own_type(monkeypatch, tmp_path, min
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     names = {gpu.UNIT, "damped_lrp, all labels", *gpu.METHODS}
     assert len(rows) == 2 * len(names)
-    assert {row["contestant"] for row in rows} == names
+    assert {row["candidate"] for row in rows} == names
     assert all(row["ratio"]["median"] > 0 for row in rows)
     page = (tmp_path / "gpu.md").read_text()
     assert "| texts × tokens | 1×8 | 2×16 |" in page

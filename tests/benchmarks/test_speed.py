@@ -21,12 +21,12 @@ AMX = {
 EPYC = {"processor": "AMD EPYC", "cores": 2, "vector_instructions": "AVX2", "python": "3.11", "load_at_start": 1.0}
 
 
-def row(contestant="ours", texts=1, tokens=64, median=2.0, **more):
+def row(candidate="ours", texts=1, tokens=64, median=2.0, **more):
     figures = dict.fromkeys(("median", "lower_quartile", "upper_quartile", "min", "max"), median)
     times = dict.fromkeys(("ratio", "cpu_ratio", "seconds", "cpu_seconds"), figures)
-    role = "forward" if contestant == "F" else "ours"
+    role = "forward" if candidate == "F" else "ours"
     own = {"environment": "main", "role": role, "threads": 1, "memory_run": False}
-    return own | {"texts": texts, "tokens": tokens, "contestant": contestant} | times | more
+    return own | {"texts": texts, "tokens": tokens, "candidate": candidate} | times | more
 
 
 def report(machine, rows):
@@ -77,7 +77,7 @@ def test_a_killed_run_goes_on(tmp_path):
     assert second.lacks("main", 1, (1, 128), False, ["F", "ours"])
     assert second.lacks("main", 1, (1, 64), True, ["ours"])
     assert second.ratios("main", 1)["ours"] == 30.0, "what is slow is known again"
-    second.add(row("ours", tokens=128, median=3.0))  # measured again with the size's other contestants
+    second.add(row("ours", tokens=128, median=3.0))  # measured again with the size's other candidates
     third = Progress(file, settings)
     assert [r["ratio"]["median"] for r in third.rows] == [2.0, 2.0, 3.0]
     assert len(Progress(file, {"rounds": 7})) == 0
@@ -86,10 +86,10 @@ def test_a_killed_run_goes_on(tmp_path):
 
 
 def test_every_run_of_ours_has_a_forward_pass_by_the_same_kernels():
-    ours = [name for name, entry in speed.CONTESTANTS.items() if entry.role == "ours"]
+    ours = [name for name, entry in speed.CANDIDATES.items() if entry.role == "ours"]
     unpaired = {"ours, all labels"}  # one graph for all labels: F stands in the other tables
     assert set(ours) - unpaired == set(SAME_KERNELS)
-    assert set(SAME_KERNELS.values()) <= {"F", *speed.CONTESTANTS}
+    assert set(SAME_KERNELS.values()) <= {"F", *speed.CANDIDATES}
 
 
 def test_losses_come_from_an_exported_folder(tmp_path):

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import torch
 
-from tests.conformance.naive_values import NAIVE, naive_pass, path_integral
-from tests.conformance.subjects import (
+from tests.conformance.cases import (
     BATCHES,
     LONGER,
     WORDS_AT,
-    Subject,
+    Case,
     WrongAnswerError,
     distance,
     explain,
@@ -23,6 +22,7 @@ from tests.conformance.subjects import (
     leave_one_word,
     other_weights,
 )
+from tests.conformance.naive_values import NAIVE, naive_pass, path_integral
 from tests.modeling_attrib.architectures import zero_biases
 
 
@@ -50,40 +50,40 @@ class Verdict:
     reason: str = ""
 
 
-def judge(subject: Subject, method: str, pooling: str) -> Verdict:
+def judge(case: Case, method: str, pooling: str) -> Verdict:
     """Ask everything of one method; the model keeps its weights."""
-    subject.model.config.pooling = pooling
+    case.model.config.pooling = pooling
     try:
-        notes = {note for check in CHECKS for note in [check(subject, method)] if note}
-        notes |= {note for check in SILENCED_CHECKS for note in [_asked_if_answered(check, subject, method)] if note}
+        notes = {note for check in CHECKS for note in [check(case, method)] if note}
+        notes |= {note for check in SILENCED_CHECKS for note in [_asked_if_answered(check, case, method)] if note}
     except WrongAnswerError as error:
         return Verdict(method, "wrong", str(error))
     except ValueError as error:
-        return _refused(subject, method, one_line(error))
+        return _refused(case, method, one_line(error))
     except Exception as error:
         return Verdict(method, "crashed", f"{type(error).__name__}: {one_line(error)}")
     return Verdict(method, "holds", "; ".join(sorted(notes)))
 
 
-def _asked_if_answered(check: "Check", subject: Subject, method: str) -> str | None:
+def _asked_if_answered(check: "Check", case: Case, method: str) -> str | None:
     """A check of other weights than the classifier's own, with which a method may refuse what it else answers."""
     try:
-        return check(subject, method)
+        return check(case, method)
     except ValueError:
         return "refused without biases"
 
 
-def _refused(subject: Subject, method: str, reason: str) -> Verdict:
+def _refused(case: Case, method: str, reason: str) -> Verdict:
     """A refusal; where texts of another length are answered (Longformer's of whole windows), the answer must hold."""
     try:
-        together, alone = subject.answer(method, "square"), explain(subject.model, method, first_of(BATCHES["square"]))
+        together, alone = case.answer(method, "square"), explain(case.model, method, first_of(BATCHES["square"]))
     except ValueError:
-        if (method, subject.model.config.pooling, "square") in subject.known:
+        if (method, case.model.config.pooling, "square") in case.known:
             return Verdict(method, "wrong", f"answers for as many texts as tokens what it refuses alone ({reason})")
         return Verdict(method, "refused", reason)
     except Exception as error:
         return Verdict(method, "crashed", f"{type(error).__name__}: {one_line(error)}")
-    if distance(together[1][:1], alone[1]) > subject.tolerance:
+    if distance(together[1][:1], alone[1]) > case.tolerance:
         return Verdict(method, "wrong", "a text alone has other scores than in a batch")
     return Verdict(method, "refused", reason)
 
@@ -93,138 +93,138 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:400]
 
 
-def leaves_no_trace(subject: Subject, methods: Sequence[str]) -> bool:
+def leaves_no_trace(case: Case, methods: Sequence[str]) -> bool:
     """Whether the logits of a text are the same, bit by bit, before and behind an explanation by each method."""
 
     def logits() -> torch.Tensor:
         with torch.no_grad():
-            return subject.model(**LONGER, output_attributions=False).logits
+            return case.model(**LONGER, output_attributions=False).logits
 
     before = logits()
     for method in methods:
         with contextlib.suppress(Exception):  # refusals and crashes are judged below; what they leave counts here
-            explain(subject.model, method, LONGER)
+            explain(case.model, method, LONGER)
     return torch.equal(logits(), before)
 
 
-def is_of_the_backbone(subject: Subject, method: str) -> None:
+def is_of_the_backbone(case: Case, method: str) -> None:
     """The bare backbone with eager attention has the same logits as a plain pass, and as the pass explained."""
     inputs = BATCHES["long"]
     with torch.no_grad():
-        plain = subject.model(**inputs, output_attributions=False).logits
-        expected = subject.once(("bare", subject.model.config.pooling), lambda: naive_pass(subject, inputs).logits)
-    for logits in (plain, subject.answer(method, "long")[0]):
-        if distance(logits, expected) > subject.tolerance:
+        plain = case.model(**inputs, output_attributions=False).logits
+        expected = case.once(("bare", case.model.config.pooling), lambda: naive_pass(case, inputs).logits)
+    for logits in (plain, case.answer(method, "long")[0]):
+        if distance(logits, expected) > case.tolerance:
             raise WrongAnswerError("logits are not those of the bare backbone")
 
 
-def is_the_same_alone(subject: Subject, method: str) -> str | None:
+def is_the_same_alone(case: Case, method: str) -> str | None:
     """A text says in a padded batch what it says alone; and in as many texts as it has tokens."""
-    for batch in ("padded", "square") if subject.is_thorough else ("padded",):
-        together, alone = subject.answer(method, batch), explain(subject.model, method, first_of(BATCHES[batch]))
-        if distance(together[0][:1], alone[0]) > subject.tolerance:
+    for batch in ("padded", "square") if case.is_thorough else ("padded",):
+        together, alone = case.answer(method, batch), explain(case.model, method, first_of(BATCHES[batch]))
+        if distance(together[0][:1], alone[0]) > case.tolerance:
             return "the backbone lets padding into the logits"
         gap = distance(together[1][:1, :, : alone[1].shape[-1]], alone[1])
-        if gap > subject.tolerance:
+        if gap > case.tolerance:
             raise WrongAnswerError(f"a text alone has other scores than in a batch (by {gap:.1%})")
     return None
 
 
-def ignores_frozen_weights(subject: Subject, method: str) -> None:
+def ignores_frozen_weights(case: Case, method: str) -> None:
     """Scores do not depend on which weights are being trained."""
-    if not subject.is_thorough:
+    if not case.is_thorough:
         return
-    subject.model.requires_grad_(False)
+    case.model.requires_grad_(False)
     try:
-        after = explain(subject.model, method, BATCHES["long"])[1]
+        after = explain(case.model, method, BATCHES["long"])[1]
     finally:
-        subject.model.requires_grad_(True)
-    if distance(after, subject.answer(method, "long")[1]) > subject.tolerance:
+        case.model.requires_grad_(True)
+    if distance(after, case.answer(method, "long")[1]) > case.tolerance:
         raise WrongAnswerError("scores change when weights are frozen")
 
 
-def conserves(subject: Subject, method: str) -> None:
+def conserves(case: Case, method: str) -> None:
     """Without biases, the scores of `lrp` sum to each logit; the other rules stand on its rules for every part."""
     if method not in FAMILIES["lrp"] + FAMILIES["attention rules"]:
         return
-    gap = subject.once(("conserves", subject.model.config.pooling), lambda: _unaccounted(subject))
-    if gap > subject.tolerance:
+    gap = case.once(("conserves", case.model.config.pooling), lambda: _unaccounted(case))
+    if gap > case.tolerance:
         raise WrongAnswerError(f"without biases lrp leaves {gap:.1%} of the logit unaccounted for")
 
 
-def _unaccounted(subject: Subject) -> float:
+def _unaccounted(case: Case) -> float:
     gaps = []
-    with other_weights(subject.model):
-        zero_biases(subject.model)
-        for batch in ("short", "long") if subject.is_thorough else ("long",):
-            logits, scores = explain(subject.model, "lrp", BATCHES[batch])
+    with other_weights(case.model):
+        zero_biases(case.model)
+        for batch in ("short", "long") if case.is_thorough else ("long",):
+            logits, scores = explain(case.model, "lrp", BATCHES[batch])
             gaps.append((scores.sum(dim=-1) - logits).abs() / (logits.abs() + scores.abs().sum(dim=-1)))
     return float(torch.cat(gaps).max())
 
 
-def is_local(subject: Subject, method: str) -> str | None:
+def is_local(case: Case, method: str) -> str | None:
     """Where one word alone is not silent, no other token has a score. (`damped_lrp` reads behind a layer, too.)"""
     if method not in ("lrp", "attn_lrp", "gradient_x_input"):
         return None
-    with other_weights(subject.model):
-        zero_biases(subject.model)
-        inputs = leave_one_word(subject.model)
+    with other_weights(case.model):
+        zero_biases(case.model)
+        inputs = leave_one_word(case.model)
         if inputs is None:
             return "words could not be silenced, so locality was not asked"
-        _, scores = explain(subject.model, method, inputs)
+        _, scores = explain(case.model, method, inputs)
     size = scores.abs().sum(dim=(1, 2))
-    if subject.is_thorough and not bool((size > 0).all()):
+    if case.is_thorough and not bool((size > 0).all()):
         raise WrongAnswerError("the only word has no score")
     for text, word in enumerate(WORDS_AT):
         elsewhere = float(size[text] - scores[text, :, word].abs().sum())
-        if elsewhere > subject.tolerance * float(size[text]):
+        if elsewhere > case.tolerance * float(size[text]):
             raise WrongAnswerError(f"{elsewhere / float(size[text]):.0%} of the only word's scores are on other tokens")
     return None
 
 
-def is_a_rule_of_its_own(subject: Subject, method: str) -> None:
+def is_a_rule_of_its_own(case: Case, method: str) -> None:
     """`damped_lrp` is not `lrp`, and neither is `attn_lrp`: both halve at each attention product."""
-    if method not in FAMILIES["attention rules"] or not subject.is_thorough:
+    if method not in FAMILIES["attention rules"] or not case.is_thorough:
         return
     for batch in ("short", "long"):
-        if distance(subject.answer(method, batch)[1], subject.answer("lrp", batch)[1]) < 1e-3:
+        if distance(case.answer(method, batch)[1], case.answer("lrp", batch)[1]) < 1e-3:
             raise WrongAnswerError(f"{method} is lrp: attention products were not met")
 
 
-def equals_the_naive_value(subject: Subject, method: str) -> str | None:
+def equals_the_naive_value(case: Case, method: str) -> str | None:
     """Methods of gradients and attention, computed from what transformers itself returns."""
     naive = NAIVE.get(method)
-    if naive is None or (method != "attention_last" and not subject.is_thorough):
+    if naive is None or (method != "attention_last" and not case.is_thorough):
         return None
-    with other_weights(subject.model, subject.bare):
-        zero_biases(subject.model)  # between two places where the embeddings may be read, a bias may stand
-        zero_biases(subject.bare)
-        scores = explain(subject.model, method, BATCHES["long"])[1]
-        returned = naive_pass(subject, BATCHES["long"], output_attentions=True, output_hidden_states=True)
+    with other_weights(case.model, case.bare):
+        zero_biases(case.model)  # between two places where the embeddings may be read, a bias may stand
+        zero_biases(case.bare)
+        scores = explain(case.model, method, BATCHES["long"])[1]
+        returned = naive_pass(case, BATCHES["long"], output_attentions=True, output_hidden_states=True)
         expected = naive(returned) if returned.is_whole() else None
     if expected is None:
         return "transformers returns no attention to compare with"
     gap = distance(scores, expected)
-    if gap > subject.tolerance:
+    if gap > case.tolerance:
         raise WrongAnswerError(f"differs from the naive value by {gap:.1%}")
     return None
 
 
-def follows_the_logits(subject: Subject, method: str) -> None:
+def follows_the_logits(case: Case, method: str) -> None:
     """Integrated gradients sum to differences of the bare backbone's logits: gradients are whole."""
-    if method != "integrated_gradients" or not subject.is_thorough:
+    if method != "integrated_gradients" or not case.is_thorough:
         return
-    scores = subject.answer(method, "long")[1]
+    scores = case.answer(method, "long")[1]
     gaps = []
     for width in (1e-2, 1e-3, 1e-4):  # a wide one meets experts' jumps, a narrow one float32's last digits
-        differences = path_integral(subject, BATCHES["long"], width)
+        differences = path_integral(case, BATCHES["long"], width)
         gaps.append(float(((scores.sum(dim=-1) - differences).abs() / scores.abs().sum(dim=-1)).max()))
         if gaps[-1] < 1e-2:
             return
     raise WrongAnswerError(f"differs from differences of the logits by {min(gaps):.1%}")
 
 
-Check = Callable[[Subject, str], str | None]
+Check = Callable[[Case, str], str | None]
 CHECKS: tuple[Check, ...] = (
     is_of_the_backbone,
     is_the_same_alone,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from tests.conformance.subjects import LABELS, Inputs, Subject, word_tables
+from tests.conformance.cases import LABELS, Case, Inputs, word_tables
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Returned:
         ]
 
 
-def naive_pass(subject: Subject, inputs: Inputs, **returned: bool) -> Returned:
+def naive_pass(case: Case, inputs: Inputs, **returned: bool) -> Returned:
     """Of the bare backbone, and of pooling and head as they are defined; for texts without padding."""
-    accepted = inspect.signature(subject.bare.forward).parameters
+    accepted = inspect.signature(case.bare.forward).parameters
     inputs = {name: value for name, value in inputs.items() if name in accepted}
-    output = subject.bare(**inputs, **returned, **({"use_cache": False} if "use_cache" in accepted else {}))
+    output = case.bare(**inputs, **returned, **({"use_cache": False} if "use_cache" in accepted else {}))
     last = output.last_hidden_state
     tokens = last.shape[1]
     weights = {
@@ -56,8 +56,8 @@ def naive_pass(subject: Subject, inputs: Inputs, **returned: bool) -> Returned:
         "cls": F.one_hot(torch.tensor(0), tokens),
         "last": F.one_hot(torch.tensor(tokens - 1), tokens),
     }
-    reading = weights[subject.model.config.pooling].to(last).expand(last.shape[:2])
-    logits = subject.model.classifier((last * reading[..., None]).sum(dim=1))
+    reading = weights[case.model.config.pooling].to(last).expand(last.shape[:2])
+    logits = case.model.classifier((last * reading[..., None]).sum(dim=1))
     return Returned(output.get("attentions") or (), output.get("hidden_states") or (), logits, reading)
 
 
@@ -88,14 +88,14 @@ def gae(returned: Returned) -> torch.Tensor:
 
 
 @torch.no_grad()
-def path_integral(subject: Subject, inputs: Inputs, width: float) -> torch.Tensor:
+def path_integral(case: Case, inputs: Inputs, width: float) -> torch.Tensor:
     """Σ of integrated gradients from silence, two steps of the Gauss-Legendre rule, by differences: (texts, labels)."""
 
     def logits(share: float) -> torch.Tensor:
-        tables = word_tables(subject.bare)
+        tables = word_tables(case.bare)
         handles = [table.register_forward_hook(lambda module, given, words: words * share) for table in tables]
         try:
-            return naive_pass(subject, inputs).logits
+            return naive_pass(case, inputs).logits
         finally:
             for handle in handles:
                 handle.remove()

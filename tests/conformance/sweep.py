@@ -15,8 +15,8 @@ from transformers.utils import logging
 
 from attrib_lab.storage.files import write_whole
 from tests.conformance import table
+from tests.conformance.cases import Case, build, computes_in, kernel_of
 from tests.conformance.checks import METHODS, POOLINGS, judge, leaves_no_trace, one_line
-from tests.conformance.subjects import Subject, build, computes_in, kernel_of
 from tests.conformance.text_models import text_types
 from tests.conformance.tiny_configurations import tiny_configuration
 
@@ -40,26 +40,26 @@ def examine(
     rows = []
     for kernel in kernels(tiny_configuration(model_type)):
         try:
-            subject = _subject(model_type, kernel)
+            case = _subject(model_type, kernel)
         except Exception as error:
             outcome = "refused" if isinstance(error, ValueError) else "crashed"
             reason = f"{type(error).__name__}: {one_line(error)}"
             rows.append({"kernel": kernel, "pooling": "", "method": "", "outcome": outcome, "reason": reason})
             continue
         row = {"kernel": kernel, "pooling": "", "method": ""}
-        if kernel_of(subject) != kernel:
-            rows.append(row | {"outcome": "wrong", "reason": f"runs {kernel_of(subject)} attention"})
-        if not leaves_no_trace(subject, methods):
+        if kernel_of(case) != kernel:
+            rows.append(row | {"outcome": "wrong", "reason": f"runs {kernel_of(case)} attention"})
+        if not leaves_no_trace(case, methods):
             rows.append(row | {"outcome": "wrong", "reason": "explanations change the model's logits"})
         rows += [
-            {"kernel": kernel, "pooling": pooling} | vars(judge(subject, method, pooling))
+            {"kernel": kernel, "pooling": pooling} | vars(judge(case, method, pooling))
             for pooling in poolings
             for method in methods
         ]
     return rows
 
 
-def _subject(model_type: str, kernel: str) -> Subject:
+def _subject(model_type: str, kernel: str) -> Case:
     """In float64, where the bare backbone computes in it: experts' grouped products and half of RWKV do not."""
     dtype = torch.float64 if computes_in(tiny_configuration(model_type), torch.float64) else torch.float32
     return build(lambda: tiny_configuration(model_type), kernel, dtype)

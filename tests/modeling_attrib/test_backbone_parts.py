@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from modeling_attrib import AttribForSequenceClassification
-from modeling_attrib.conservation import conservation_error
+from modeling_attrib.conservation import unaccounted_relevance
 
 
 SMALL = {"vocab_size": 120}
@@ -73,7 +73,7 @@ def test_an_argument_that_nothing_reads_is_refused(argument, message):
 
 
 def test_a_small_rest_is_not_called_nothing(monkeypatch):
-    monkeypatch.setattr("modeling_attrib.backbone_probes.conservation_error", lambda *arguments: 0.0042)
+    monkeypatch.setattr("modeling_attrib.backbone_checks.unaccounted_relevance", lambda *arguments: 0.0042)
     with pytest.raises(ValueError, match=r"leave 0\.4% of the relevance unaccounted for"):
         AttribForSequenceClassification.from_backbone(BERT, num_labels=3)
 
@@ -161,10 +161,10 @@ def test_a_classifiers_configuration_gives_fresh_weights(tmp_path):
 @pytest.mark.parametrize("name", ["bert", "deberta-v2", "modernbert", "t5", "llama"])
 def test_tokens_and_biases_account_for_the_logit(name):
     model = build(name)
-    error = conservation_error(model, make_batch())
+    error = unaccounted_relevance(model, make_batch())
     assert error < (1e-6 if name in ("t5", "llama") else 1e-12)
     model.requires_grad_(False)  # a frozen bias has its share too
-    assert conservation_error(model, make_batch()) == error
+    assert unaccounted_relevance(model, make_batch()) == error
 
 
 @pytest.mark.parametrize("method", ["attention_gradient", "lrp", "saliency"])

@@ -111,7 +111,7 @@ def test_batches_of_steps_change_nothing_and_stay_within_the_limit(limit, monkey
     handle = model.backbone.register_forward_pre_hook(
         lambda _, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    explain(model, inputs, steps=5)  # with another hook the model is probed anew
+    explain(model, inputs, steps=5)  # with another hook the model is checked anew
     sizes.clear()
     monkeypatch.setattr(module, "_TOKENS_AT_ONCE", limit)
     found = explain(model, inputs, steps=5)

@@ -11,9 +11,9 @@ from architectures import build
 from torch import nn
 
 from modeling_attrib import list_attribution_methods
+from modeling_attrib.activation_capture import ActivationCapture
 from modeling_attrib.backbone_parts import find_parts
 from modeling_attrib.model_structure import structure_of
-from modeling_attrib.taps import Taps
 
 
 class Adapter(nn.Module):
@@ -132,7 +132,7 @@ def test_stays_through_training_saving_and_explaining(tmp_path):
 def test_taps_of_an_explanation_under_way_are_not_seen():
     model = build("bert")
     before = structure_of(model)
-    with Taps(list(find_parts(model.backbone).layers)):
+    with ActivationCapture(list(find_parts(model.backbone).layers)):
         assert structure_of(model) == before
 
 

@@ -25,7 +25,7 @@ from transformers import AttentionInterface, AutoModel, BertConfig
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
-from modeling_attrib.conservation import conservation_error
+from modeling_attrib.conservation import unaccounted_relevance
 
 
 def case(names):
@@ -73,7 +73,7 @@ def test_activations_near_zero_keep_their_share(name):
 def test_any_other_family_conserves_or_is_refused(family, tmp_path):
     """Wrong numbers without a word are the one thing that must not happen. (Texts of one length: ConvBert and
     Nystromformer let padding into the logits, and what padding holds is not attributed.)"""
-    torch.manual_seed(0)  # the head of the probe
+    torch.manual_seed(0)  # the head of the check
     encoder = AutoModel.from_config(getattr(transformers, f"{family}Config")(**OTHERS[family]))
     randomise(encoder)
     encoder.save_pretrained(tmp_path)
@@ -319,11 +319,11 @@ def test_conservation_of_what_is_not_a_number_is_not_conservation():
     model = build("bert")
     with torch.no_grad():
         model.classifier.weight[1, 0] = torch.nan
-    assert math.isnan(conservation_error(model, make_batch((5, 3))))
+    assert math.isnan(unaccounted_relevance(model, make_batch((5, 3))))
 
 
 def test_conservation_of_nothing():
     model = build("bert")
     torch.nn.init.zeros_(model.classifier.weight)
     torch.nn.init.zeros_(model.classifier.bias)
-    assert conservation_error(model, make_batch((5, 3))) == 0.0
+    assert unaccounted_relevance(model, make_batch((5, 3))) == 0.0

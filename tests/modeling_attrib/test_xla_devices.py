@@ -6,7 +6,7 @@ import torch
 from architectures import DECODERS, build
 from architectures import batch as make_batch
 
-from modeling_attrib import text_reading
+from modeling_attrib import text_inference
 from modeling_attrib.xla_devices import few_lengths, pad_to_few_shapes
 
 
@@ -59,7 +59,7 @@ def test_the_pipeline_asks_such_a_device_for_few_shapes_and_answers_the_same(min
     expected = pipe(TEXTS, batch_size=3, **asked)
     shapes = []
     forward = pipe.model.forward
-    monkeypatch.setattr(text_reading, "is_xla", lambda device: True)
+    monkeypatch.setattr(text_inference, "is_xla", lambda device: True)
     monkeypatch.setattr(
         pipe.model, "forward", lambda **given: shapes.append(given["input_ids"].shape) or forward(**given)
     )

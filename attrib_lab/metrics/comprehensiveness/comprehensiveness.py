@@ -28,7 +28,7 @@ Args:
     model: a sequence classifier in evaluation mode.
     tokenizer: its tokenizer.
     targets: the labels that the scores explain, one index per text; by default those that the model predicts.
-    removal: "mask" (default), "unk" or "delete": what becomes of a removed token.
+    perturbation: "mask" (default), "unk" or "delete": what becomes of a removed token.
     fractions: which shares of the tokens to remove.
 Returns:
     comprehensiveness: mean over texts; NaN where none could be measured.

@@ -27,7 +27,7 @@ Args:
     model: a sequence classifier in evaluation mode.
     tokenizer: its tokenizer.
     targets: the labels that the scores explain, one index per text; by default those that the model predicts.
-    removal: "mask" (default), "unk" or "delete": what becomes of a removed token.
+    perturbation: "mask" (default), "unk" or "delete": what becomes of a removed token.
     fraction: which share of the tokens to remove, 0.2 by default.
 Returns:
     log_odds: mean over texts; NaN where none could be measured.

@@ -28,7 +28,7 @@ Args:
     model: a sequence classifier in evaluation mode.
     tokenizer: its tokenizer.
     targets: the labels that the scores explain, one index per text; by default those that the model predicts.
-    removal: "mask" (default), "unk" or "delete": what becomes of a removed token.
+    perturbation: "mask" (default), "unk" or "delete": what becomes of a removed token.
     beam_width: sets of each size that the search keeps, 5 by default.
     max_units: texts with more tokens are skipped, 64 by default.
 Returns:

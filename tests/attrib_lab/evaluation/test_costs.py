@@ -34,10 +34,10 @@ def test_medians_of_interleaved_rounds(classifier_folder, clock):
     seconds = [9.0, *(s for median in (1.0, 2.0, 4.0, 1.0, 1.0, 3.0) for s in (median, 0.1, 50.0))]
     forward_seconds = iter(seconds)
 
-    def logits(variants):
-        calls.append(("forward", [len(v.ids) for v in variants]))
+    def logits(perturbed_texts):
+        calls.append(("forward", [len(v.ids) for v in perturbed_texts]))
         clock.now += next(forward_seconds)
-        return np.zeros((len(variants), 2))
+        return np.zeros((len(perturbed_texts), 2))
 
     def explainer(name, seconds, failing=False):
         def explain(classifier, batch, own):

@@ -59,7 +59,9 @@ def files(folder):
 
 def test_figures_are_those_of_the_definition(classifier_folder, data, tmp_path):
     """Comprehensiveness of one method, computed here from the model's own answers."""
-    results = run(classifier_folder, data, tmp_path, methods="lrp,random", metrics="comprehensiveness", removal="unk")
+    results = run(
+        classifier_folder, data, tmp_path, methods="lrp,random", metrics="comprehensiveness", perturbation="unk"
+    )
     model = AttribForSequenceClassification.from_pretrained(classifier_folder).eval()
     assert results["texts"] == 24
     texts = {e["key"]: e for e in map(json.loads, (tmp_path / STATE_FILES[0]).open()) if e.get("method") == "lrp"}
@@ -351,7 +353,7 @@ def test_more_methods_and_metrics_add_to_a_run(classifier_folder, data, tmp_path
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"removal": "delete"}, r"another --removal \(mask, now delete\)"),
+        ({"perturbation": "delete"}, r"another --perturbation \(mask, now delete\)"),
         ({"limit": 5}, r"another --limit \(4, now 5\)"),
         ({"seed": 1}, "another --seed"),
         ({"unit": "word"}, "another --unit"),

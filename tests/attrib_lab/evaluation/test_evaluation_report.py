@@ -24,7 +24,7 @@ def figure(mean, verdict, texts=9):
 def results():
     def reading(higher_is_better, fractions):
         return {
-            "higher_is_better": higher_is_better, "paper": "A paper", "removal": "unk", "unit": "token",
+            "higher_is_better": higher_is_better, "paper": "A paper", "perturbation": "unk", "unit": "token",
             "fractions": fractions,
         }  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from attrib_lab.evaluation.classifiers import Classifier, load_classifier
+from attrib_lab.evaluation.classifiers import EvaluatedClassifier, load_classifier
 from attrib_lab.evaluation.explainers import explain_batch, select_explainers
 from attrib_lab.evaluation.texts import encode_rows
 from attrib_lab.terminal.errors import UserError
@@ -60,7 +60,7 @@ def test_names(classifier):
     cheap = [method["name"] for method in list_attribution_methods() if method["cost"] < 3]
     without_head = [name for name in cheap if name != "expnet"]
     assert [e.name for e in select_explainers("cheap", classifier)] == without_head != cheap
-    with_head = Classifier(SimpleNamespace(expnet=torch.nn.Linear(1, 1)), classifier.tokenizer, explains=True)
+    with_head = EvaluatedClassifier(SimpleNamespace(expnet=torch.nn.Linear(1, 1)), classifier.tokenizer, explains=True)
     assert [e.name for e in select_explainers("cheap", with_head)] == cheap
     assert [e.name for e in select_explainers("random, lrp,random", classifier)] == ["random", "lrp"]
     assert select_explainers("lrp", classifier)[0].source.startswith("Ali et al. 2022")

@@ -7,13 +7,13 @@ import pytest
 from linear_model import IDS, LinearClassifier, plain_text, word_tokenizer
 
 from attrib_lab.evaluation.metrics import METRICS, get_metric
-from attrib_lab.evaluation.probing import NotMeasurable, Probe, classifier_logits
-from attrib_lab.evaluation.removal import Removal
+from attrib_lab.evaluation.perturbation import Perturbation
+from attrib_lab.evaluation.perturbation_runner import NotMeasurable, PerturbationRunner, classifier_logits
 
 
 TOKENIZER = word_tokenizer()
 WEIGHTS = {"[CLS]": 0.5, "[SEP]": -0.25, "[UNK]": 0.1, "[MASK]": -0.5, "a": 2.0, "b": 1.0, "c": -1.0, "d": 0.5}
-PROBE = Probe(classifier_logits(LinearClassifier(WEIGHTS), TOKENIZER))
+RUNNER = PerturbationRunner(classifier_logits(LinearClassifier(WEIGHTS), TOKENIZER))
 
 
 def p(logit):
@@ -23,8 +23,8 @@ def p(logit):
 
 def measure(name, text, scores, target=1, kind=None, unit="token", **options):
     metric = get_metric(name)
-    removal = Removal.of(TOKENIZER, kind or metric.removal or "mask", unit)
-    (result,) = PROBE.run([metric.measure(text, np.array(scores), target, removal, **options)])
+    perturbation = Perturbation.of(TOKENIZER, kind or metric.perturbation or "mask", unit)
+    (result,) = RUNNER.run([metric.measure(text, np.array(scores), target, perturbation, **options)])
     if isinstance(result, NotMeasurable):
         raise result
     return result
@@ -52,7 +52,7 @@ def test_sufficiency():
 
 
 def test_the_explained_label_counts():
-    # Toward label 0 the same removals raise the probability: 1 - p(2.75) - (1 - p(0.25)).
+    # Toward label 0 the same perturbations raise the probability: 1 - p(2.75) - (1 - p(0.25)).
     result = measure("comprehensiveness", TEXT, SCORES, target=0)
     assert result.curve[0] == pytest.approx(p(0.25) - p(2.75))
 
@@ -107,7 +107,7 @@ def test_auac_records_the_true_class():
 
 
 def test_auac_without_special_tokens():
-    # [CLS] and [SEP] stand in every variant; ceil(2 · fraction) is 0, then 1 up to 0.5, then 2.
+    # [CLS] and [SEP] stand in every perturbed; ceil(2 · fraction) is 0, then 1 up to 0.5, then 2.
     logits = [0.25 + 0.2, 0.25 + 2 + 0.1, 3.25]
     curve = [p(logits[count]) for count in [0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2]]
     assert measure("auac", SHORT, SHORT_SCORES, special_tokens=False).curve == pytest.approx(curve)
@@ -126,14 +126,14 @@ def test_au_mse_sums_the_squares_over_labels():
     # Label 0 has the logit s, label 1 has s squared: errors of a model that is not linear, at both labels.
     table = {token: WEIGHTS.get(word, 0.0) for word, token in IDS.items()}
 
-    def logits(variants):
-        sums = [sum(table[token] for token in variant.ids) for variant in variants]
+    def logits(perturbed_texts):
+        sums = [sum(table[token] for token in perturbed.ids) for perturbed in perturbed_texts]
         return np.array([[s, s**2] for s in sums])
 
     sums = [3.25, 2.85, 1.95, 2.3, 0.4]
     curve = [(3.25 - sums[count]) ** 2 + (3.25**2 - sums[count] ** 2) ** 2 for count in COUNTS]
-    measurement = get_metric("au_mse").measure(SHORT, np.array(SHORT_SCORES), 1, Removal.of(TOKENIZER, "unk"))
-    (result,) = Probe(logits).run([measurement])
+    measurement = get_metric("au_mse").measure(SHORT, np.array(SHORT_SCORES), 1, Perturbation.of(TOKENIZER, "unk"))
+    (result,) = PerturbationRunner(logits).run([measurement])
     assert result.curve == pytest.approx(curve)
 
 

@@ -144,7 +144,7 @@ def test_options_reach_the_metric():
         name = "comprehensiveness"
         return load(name).compute(predictions=scores, references=row, model=MODEL, tokenizer=TOKENIZER, **options)[name]
 
-    assert compute(removal="delete") == pytest.approx(p(3) - p(1))
+    assert compute(perturbation="delete") == pytest.approx(p(3) - p(1))
     assert compute(fractions=(1.0,)) == pytest.approx(p(3) - p(-1))
     assert compute(targets=[0]) == pytest.approx(p(0.5) - p(3))
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from attrib_lab.evaluation.perturbation import Perturbation
+from attrib_lab.evaluation.perturbation_runner import NotMeasurable, PerturbationRunner
 from attrib_lab.evaluation.plausibility import auprc, iou_f1, token_f1
-from attrib_lab.evaluation.probing import NotMeasurable, Probe
-from attrib_lab.evaluation.removal import Removal
 from attrib_lab.evaluation.texts import EncodedText
 
 
-TOKENS = Removal("delete", None)
-WORDS = Removal("delete", None, "word")
+TOKENS = Perturbation("delete", None)
+WORDS = Perturbation("delete", None, "word")
 
 
-def measure(metric, marks, scores, removal=TOKENS, words=None, **options):
+def measure(metric, marks, scores, perturbation=TOKENS, words=None, **options):
     """A metric of tokens between [CLS] and [SEP], both of which have high scores."""
     size = len(marks)
     text = EncodedText(
@@ -27,7 +27,7 @@ def measure(metric, marks, scores, removal=TOKENS, words=None, **options):
         words=(None, *(words or range(size)), None),
         rationale=(False, *map(bool, marks), False),
     )
-    (result,) = Probe(None).run([metric(text, np.array([9.0, *scores, 9.0]), 0, removal, **options)])
+    (result,) = PerturbationRunner(None).run([metric(text, np.array([9.0, *scores, 9.0]), 0, perturbation, **options)])
     return result if isinstance(result, NotMeasurable) else result.value
 
 
@@ -94,7 +94,7 @@ def test_a_run_does_not_go_over_a_special_token():
         key="0", ids=(0, 1, 2), special=(False, True, False), words=(0, None, 1), rationale=(True, False, False)
     )
     # Both tokens are chosen, as two runs: one matches the marked one, so precision is 1/2 and recall 1.
-    (result,) = Probe(None).run([iou_f1(text, np.ones(3), 0, TOKENS, threshold=0.5)])
+    (result,) = PerturbationRunner(None).run([iou_f1(text, np.ones(3), 0, TOKENS, threshold=0.5)])
     assert result.value == pytest.approx(2 / 3)
 
 
@@ -102,7 +102,7 @@ def test_a_run_does_not_go_over_a_special_token():
 def test_without_a_rationale_nothing_is_measured(metric):
     options = {} if metric is auprc else {"share": 0.5}
     text = EncodedText(key="0", ids=(0, 1), special=(False, False), words=(0, 1))
-    (result,) = Probe(None).run([metric(text, np.ones(2), 0, TOKENS, **options)])
+    (result,) = PerturbationRunner(None).run([metric(text, np.ones(2), 0, TOKENS, **options)])
     assert str(result) == "no rationale"
     assert str(measure(metric, [0, 0], [1.0, 2.0], **options)) == "no rationale"
     assert str(measure(metric, [1], [1.0], **options)) == "only one token"

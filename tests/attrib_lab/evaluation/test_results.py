@@ -4,7 +4,7 @@ import pytest
 
 from attrib_lab.evaluation.explainers import Explainer
 from attrib_lab.evaluation.metrics import Metric
-from attrib_lab.evaluation.removal import Removal
+from attrib_lab.evaluation.perturbation import Perturbation
 from attrib_lab.evaluation.results import Values, summarise
 from attrib_lab.evaluation.samples import Sample
 from attrib_lab.evaluation.texts import EncodedText
@@ -44,8 +44,8 @@ def results():
         *entries("of another run", "up", [7.0]),
     ]
     values = Values.read(TEXTS, EXPLAINERS, METRICS, attributions, measurements)
-    removals = {"up": Removal("mask", 4), "down": Removal("unk", 1, "word")}
-    return summarise(values, EXPLAINERS, METRICS, removals, Sample(TEXTS, ["a note on the data."]), seed=0)
+    perturbations = {"up": Perturbation("mask", 4), "down": Perturbation("unk", 1, "word")}
+    return summarise(values, EXPLAINERS, METRICS, perturbations, Sample(TEXTS, ["a note on the data."]), seed=0)
 
 
 def test_figures(results):
@@ -72,7 +72,7 @@ def test_lower_may_be_better(results):
 
 def summary(measurements):
     values = Values.read(TEXTS, EXPLAINERS, METRICS[:1], [], measurements)
-    return summarise(values, EXPLAINERS, METRICS[:1], {"up": Removal("mask", 4)}, Sample(TEXTS, []), seed=0)
+    return summarise(values, EXPLAINERS, METRICS[:1], {"up": Perturbation("mask", 4)}, Sample(TEXTS, []), seed=0)
 
 
 def test_easy_texts_make_no_method_the_best():
@@ -137,7 +137,7 @@ def test_notes(results):
 
 def test_readings(results):
     assert results["metrics"]["down"] == {
-        "higher_is_better": False, "paper": "paper of down", "removal": "unk", "unit": "word", "fractions": [],
+        "higher_is_better": False, "paper": "paper of down", "perturbation": "unk", "unit": "word", "fractions": [],
     }  # fmt: skip
     assert results["methods"]["bad"]["source"] == "paper of bad"
     assert results["texts"] == 12

@@ -5,18 +5,18 @@ import pytest
 from linear_model import LinearClassifier, plain_text, word_tokenizer
 
 from attrib_lab.evaluation.metrics import get_metric
-from attrib_lab.evaluation.probing import Probe, classifier_logits
-from attrib_lab.evaluation.removal import Removal
+from attrib_lab.evaluation.perturbation import Perturbation
+from attrib_lab.evaluation.perturbation_runner import PerturbationRunner, classifier_logits
 
 
 TOKENIZER = word_tokenizer()
-TOKENS = Removal.of(TOKENIZER)
+TOKENS = Perturbation.of(TOKENIZER)
 
 
-def rates_of(name, text, scores, removal=TOKENS, **options):
+def rates_of(name, text, scores, perturbation=TOKENS, **options):
     """The rates at which a metric asks to keep embedding entries, per token."""
-    _, *thinned = next(get_metric(name).measure(text, np.array(scores), 1, removal, **options))
-    assert len({variant.keep for variant in thinned}) == 1
+    _, *thinned = next(get_metric(name).measure(text, np.array(scores), 1, perturbation, **options))
+    assert len({perturbed.keep for perturbed in thinned}) == 1
     return thinned[0].keep
 
 
@@ -53,7 +53,7 @@ def test_scale_and_shift_of_scores_change_nothing():
 
 def test_tokens_of_a_word_have_one_rate():
     text = plain_text("a b c", words=(None, 0, 0, 1, None))
-    rates = rates_of("soft_sufficiency", text, [0, 1.0, 2.0, 0.5, 0], Removal.of(TOKENIZER, unit="word"))
+    rates = rates_of("soft_sufficiency", text, [0, 1.0, 2.0, 0.5, 0], Perturbation.of(TOKENIZER, unit="word"))
     assert rates == pytest.approx((1, 1, 1, 0, 1))
 
 
@@ -62,10 +62,10 @@ def test_certain_rates_give_the_values_of_removal():
     def p(logit):
         return 1 / (1 + np.exp(-logit))
 
-    probe = Probe(classifier_logits(LinearClassifier({"a": 2.0, "b": 0.5, "[CLS]": 1.0}), TOKENIZER))
+    runner = PerturbationRunner(classifier_logits(LinearClassifier({"a": 2.0, "b": 0.5, "[CLS]": 1.0}), TOKENIZER))
     text, scores = plain_text("a b"), np.array([0, 4.0, 3.0, 0])
     names = ("soft_comprehensiveness", "soft_sufficiency")
-    results = probe.run([get_metric(name).measure(text, scores, 1, TOKENS) for name in names])
+    results = runner.run([get_metric(name).measure(text, scores, 1, TOKENS) for name in names])
     assert results[0].value == pytest.approx(p(3.5) - p(1.5))
     assert results[1].value == pytest.approx(p(3.5) - p(3.0))
 
@@ -75,10 +75,10 @@ def test_the_mean_of_draws_nears_the_expectation():
     def p(logit):
         return 1 / (1 + np.exp(-logit))
 
-    probe = Probe(classifier_logits(LinearClassifier({"a": 2.0, "b": 1.0, "c": -1.0}), TOKENIZER))
+    runner = PerturbationRunner(classifier_logits(LinearClassifier({"a": 2.0, "b": 1.0, "c": -1.0}), TOKENIZER))
     text, scores = plain_text("a b c"), np.array([0, 2.0, 1.0, 0.0, 0])
     measurement = get_metric("soft_sufficiency").measure(text, scores, 1, TOKENS, draws=2000)
-    (result,) = probe.run([measurement])
+    (result,) = runner.run([measurement])
     spread = (p(3) - p(2)) / 2 / np.sqrt(2000)
     assert abs(result.value - (p(2) - (p(3) + p(2)) / 2)) < 4 * spread
 
@@ -88,7 +88,7 @@ def test_random_numbers_are_the_texts_own():
         _, *thinned = next(
             get_metric("soft_sufficiency").measure(plain_text("a b", key=key), np.arange(4.0), 1, TOKENS)
         )
-        return [variant.seed for variant in thinned]
+        return [perturbed.seed for perturbed in thinned]
 
     assert seeds("0-aa") == seeds("0-aa")
     assert len(set(seeds("0-aa") + seeds("1-aa"))) == 16

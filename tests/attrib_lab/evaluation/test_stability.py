@@ -8,8 +8,8 @@ from linear_model import word_tokenizer
 from tokenizers import normalizers
 
 from attrib_lab.evaluation import stability as stability_module
-from attrib_lab.evaluation.probing import Probe
-from attrib_lab.evaluation.removal import Removal
+from attrib_lab.evaluation.perturbation import Perturbation
+from attrib_lab.evaluation.perturbation_runner import PerturbationRunner
 from attrib_lab.evaluation.stability import (
     rank_distance,
     stability,
@@ -22,7 +22,7 @@ from attrib_lab.evaluation.texts import encode_text
 
 
 TOKENIZER = word_tokenizer()
-TOKENS = Removal.of(TOKENIZER)
+TOKENS = Perturbation.of(TOKENIZER)
 
 
 def measure(explain, source=("a b c d",), tokenizer=TOKENIZER):
@@ -33,7 +33,7 @@ def measure(explain, source=("a b c d",), tokenizer=TOKENIZER):
         return [(text, scores_of(text, explain)) for text in texts]
 
     ((text, scores),) = encoded([source], 1)
-    (result,) = Probe(None).run([stability(text, scores, 1, TOKENS, explain=encoded)])
+    (result,) = PerturbationRunner(None).run([stability(text, scores, 1, TOKENS, explain=encoded)])
     return result
 
 

@@ -1,7 +1,7 @@
 """Runs measurements against a model: many at a time, each different question asked once, in padded batches.
 
-A measurement is a generator. It yields lists of variants of its text, is sent their logits, and returns what it
-measured; so a metric that asks once and one that searches look alike, and know nothing of batches.
+A measurement is a generator. It yields lists of perturbed copies of its text, is sent their logits, and returns what
+it measured; so a metric that asks once and one that searches look alike, and know nothing of batches.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from ..terminal.errors import UserError
 _BATCHES_AHEAD = 256
 
 
-class Variant(NamedTuple):
+class PerturbedText(NamedTuple):
     """A changed text.
 
     Attributes:
@@ -49,16 +49,16 @@ class NotMeasurable(Exception):  # noqa: N818 (an outcome, not an error)
     """Why a metric says nothing about one text; the message names the reason alone, so that texts can be counted."""
 
 
-Measurement = Generator[list[Variant], np.ndarray, Measured]
-Logits = Callable[[list[Variant]], np.ndarray]
+Measurement = Generator[list[PerturbedText], np.ndarray, Measured]
+Logits = Callable[[list[PerturbedText]], np.ndarray]
 
 
-class Probe:
-    """Answers the questions of measurements.
+class PerturbationRunner:
+    """Runs perturbed texts through a model for the measurements that ask for them.
 
     Args:
-        logits: from a batch of variants to their logits (variants, labels); see `classifier_logits`.
-        batch_tokens: most tokens in a batch, padding included (a longer variant is a batch of its own).
+        logits: from a batch of perturbed texts to their logits (texts, labels); see `classifier_logits`.
+        batch_tokens: most tokens in a batch, padding included (a longer text is a batch of its own).
         cached: how many answers to keep within a run.
     """
 
@@ -78,54 +78,56 @@ class Probe:
             nothing is found.
         """
         results: dict[int, Measured | NotMeasurable] = {}
-        answers: dict[Variant, np.ndarray] = {}
+        answers: dict[PerturbedText, np.ndarray] = {}
         arriving = enumerate(measurements)
-        open_ones: list[tuple[int, Measurement, list[Variant]]] = []
+        open_ones: list[tuple[int, Measurement, list[PerturbedText]]] = []
         while True:
-            asked = sum(len(variant.ids) for _, _, variants in open_ones for variant in variants)
+            asked = sum(len(perturbed.ids) for _, _, perturbed_texts in open_ones for perturbed in perturbed_texts)
             while asked < _BATCHES_AHEAD * self.batch_tokens and (entry := next(arriving, None)):
                 number, measurement = entry
                 outcome = _advance(measurement, None)
                 if isinstance(outcome, list):
                     open_ones.append((number, measurement, outcome))
-                    asked += sum(len(variant.ids) for variant in outcome)
+                    asked += sum(len(perturbed.ids) for perturbed in outcome)
                 else:
                     results[number] = outcome
             if not open_ones:
                 return [results[number] for number in range(len(results))]
             self._answer(open_ones, answers)
             still_open = []
-            for number, measurement, variants in open_ones:
-                logits = np.stack([answers[variant] for variant in variants])
+            for number, measurement, perturbed_texts in open_ones:
+                logits = np.stack([answers[perturbed] for perturbed in perturbed_texts])
                 outcome = _advance(measurement, logits)
                 if isinstance(outcome, list):
                     still_open.append((number, measurement, outcome))
                 else:
                     results[number] = outcome
             open_ones = still_open
-            for variant in list(answers)[: max(0, len(answers) - self.cached)]:
-                del answers[variant]
+            for perturbed in list(answers)[: max(0, len(answers) - self.cached)]:
+                del answers[perturbed]
 
-    def _answer(self, open_ones: list[tuple[int, Measurement, list[Variant]]], answers: dict) -> None:
+    def _answer(self, open_ones: list[tuple[int, Measurement, list[PerturbedText]]], answers: dict) -> None:
         """Add to `answers` what was asked and is not there yet."""
-        asked = dict.fromkeys(variant for _, _, variants in open_ones for variant in variants)
-        new = sorted((variant for variant in asked if variant not in answers), key=lambda variant: len(variant.ids))
+        asked = dict.fromkeys(perturbed for _, _, perturbed_texts in open_ones for perturbed in perturbed_texts)
+        new = sorted(
+            (perturbed for perturbed in asked if perturbed not in answers), key=lambda perturbed: len(perturbed.ids)
+        )
         for batch in self._batches(new):
             answers.update(zip(batch, self.logits(batch)))
 
-    def _batches(self, variants: list[Variant]) -> Iterator[list[Variant]]:
+    def _batches(self, perturbed_texts: list[PerturbedText]) -> Iterator[list[PerturbedText]]:
         """Neighbours in a list that is sorted by length, so that few of a batch's tokens are padding."""
-        batch: list[Variant] = []
-        for variant in variants:
-            if batch and (len(batch) + 1) * len(variant.ids) > self.batch_tokens:
+        batch: list[PerturbedText] = []
+        for perturbed in perturbed_texts:
+            if batch and (len(batch) + 1) * len(perturbed.ids) > self.batch_tokens:
                 yield batch
                 batch = []
-            batch.append(variant)
+            batch.append(perturbed)
         if batch:
             yield batch
 
 
-def _advance(measurement: Measurement, logits: np.ndarray | None) -> list[Variant] | Measured | NotMeasurable:
+def _advance(measurement: Measurement, logits: np.ndarray | None) -> list[PerturbedText] | Measured | NotMeasurable:
     """The next question of a measurement, or its end."""
     if logits is not None and not np.isfinite(logits).all():
         measurement.close()
@@ -151,10 +153,10 @@ def check_choice(config: PretrainedConfig) -> None:
 
 
 def classifier_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Logits:
-    """From variants to the logits of a sequence classifier, ours (which explains nothing meanwhile) or any other.
+    """From perturbed texts to a sequence classifier's logits: ours, which explains nothing meanwhile, or any other.
 
     Returns:
-        A function from a batch of variants to logits (variants, labels), float64, on the CPU.
+        A function from a batch of perturbed texts to logits (texts, labels), float64, on the CPU.
 
     Raises:
         UserError: for a model that does not choose one label; see `check_choice`.
@@ -169,40 +171,40 @@ def classifier_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     known = (getattr(model.config.get_text_config(), "pad_token_id", None), tokenizer.pad_token_id)
     padding = next((token for token in known if token is not None), 0)
 
-    def logits(variants: list[Variant]) -> np.ndarray:
-        shape = (len(variants), max(len(variant.ids) for variant in variants))
+    def logits(perturbed_texts: list[PerturbedText]) -> np.ndarray:
+        shape = (len(perturbed_texts), max(len(perturbed.ids) for perturbed in perturbed_texts))
         inputs = {"input_ids": np.full(shape, padding), "attention_mask": np.zeros(shape, dtype=np.int64)}
-        if any(variant.types for variant in variants) and "token_type_ids" in accepted:
+        if any(perturbed.types for perturbed in perturbed_texts) and "token_type_ids" in accepted:
             inputs["token_type_ids"] = np.zeros(shape, dtype=np.int64)
-        for row, variant in enumerate(variants):
-            inputs["input_ids"][row, : len(variant.ids)] = variant.ids
-            inputs["attention_mask"][row, : len(variant.ids)] = 1
-            if variant.types:
-                inputs["token_type_ids"][row, : len(variant.ids)] = variant.types
+        for row, perturbed in enumerate(perturbed_texts):
+            inputs["input_ids"][row, : len(perturbed.ids)] = perturbed.ids
+            inputs["attention_mask"][row, : len(perturbed.ids)] = 1
+            if perturbed.types:
+                inputs["token_type_ids"][row, : len(perturbed.ids)] = perturbed.types
         tensors = {name: torch.from_numpy(values).to(model.device) for name, values in inputs.items()}
-        with torch.inference_mode(), _thinned_embeddings(model, variants):
+        with torch.inference_mode(), _thinned_embeddings(model, perturbed_texts):
             return model(**tensors, **extra).logits.double().cpu().numpy()
 
     return logits
 
 
 @contextmanager
-def _thinned_embeddings(model: PreTrainedModel, variants: list[Variant]) -> Iterator[None]:
+def _thinned_embeddings(model: PreTrainedModel, perturbed_texts: list[PerturbedText]) -> Iterator[None]:
     """Within: each entry of a word embedding stays with its token's rate, and is 0 otherwise.
 
     A hook on the embedding module and not `inputs_embeds`, for which some models count other positions. The random
-    numbers belong to the variant alone, so that its answer does not depend on its batch.
+    numbers belong to the perturbed text alone, so that its answer does not depend on its batch.
     """
-    if not any(variant.keep for variant in variants):
+    if not any(perturbed.keep for perturbed in perturbed_texts):
         yield
         return
 
     def thin(module: torch.nn.Module, arguments: Any, output: torch.Tensor) -> torch.Tensor:
         kept = np.ones(output.shape, dtype=bool)
-        for row, variant in enumerate(variants):
-            if variant.keep:
-                drawn = np.random.default_rng(variant.seed).random((len(variant.ids), output.shape[-1]))
-                kept[row, : len(variant.ids)] = drawn < np.array(variant.keep)[:, None]
+        for row, perturbed in enumerate(perturbed_texts):
+            if perturbed.keep:
+                drawn = np.random.default_rng(perturbed.seed).random((len(perturbed.ids), output.shape[-1]))
+                kept[row, : len(perturbed.ids)] = drawn < np.array(perturbed.keep)[:, None]
         return output * torch.from_numpy(kept).to(output.device)
 
     hook = model.get_input_embeddings().register_forward_hook(thin)

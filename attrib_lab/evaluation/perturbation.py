@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..terminal.errors import UserError
 from .options import KINDS, UNITS
-from .probing import NotMeasurable, Variant
+from .perturbation_runner import NotMeasurable, PerturbedText
 from .texts import EncodedText
 
 
@@ -17,7 +17,7 @@ Unit = tuple[int, ...]  # the positions of one token, or of the tokens of one wo
 
 
 @dataclass(frozen=True)
-class Removal:
+class Perturbation:
     """How units are taken out of a text.
 
     Attributes:
@@ -31,14 +31,14 @@ class Removal:
     unit: str = "token"
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, kind: str = "mask", unit: str = "token") -> "Removal":
-        """The removal of one kind with the ids of a tokenizer.
+    def of(cls, tokenizer: PreTrainedTokenizerBase, kind: str = "mask", unit: str = "token") -> "Perturbation":
+        """The perturbation of one kind with the ids of a tokenizer.
 
         Raises:
             UserError: for a kind or unit that there is not, or a tokenizer without a token of that kind.
         """
         if kind not in KINDS or unit not in UNITS:
-            raise UserError(f"removal {kind!r} of {unit!r}: there is {', '.join(KINDS)} of {' or '.join(UNITS)}.")
+            raise UserError(f"perturbation {kind!r} of {unit!r}: there is {', '.join(KINDS)} of {' or '.join(UNITS)}.")
         if kind == "delete":
             return cls(kind, None, unit)
         replacement = getattr(tokenizer, f"{kind}_token_id", None)
@@ -49,7 +49,7 @@ class Removal:
             raise UserError(f"this tokenizer's {kind} token, {token}, also begins, ends or pads texts: delete instead.")
         return cls(kind, replacement, unit)
 
-    def without(self, text: EncodedText, units: Iterable[Unit]) -> Variant:
+    def without(self, text: EncodedText, units: Iterable[Unit]) -> PerturbedText:
         """The text without these units.
 
         Raises:
@@ -60,21 +60,21 @@ class Removal:
             kept = [position for position in range(len(text.ids)) if position not in removed]
             if not kept:
                 raise NotMeasurable("nothing is left once every token is deleted")
-            return Variant(
+            return PerturbedText(
                 tuple(text.ids[position] for position in kept),
                 tuple(text.types[position] for position in kept) if text.types else (),
             )
         ids = tuple(self.replacement if p in removed else token for p, token in enumerate(text.ids))
-        return Variant(ids, text.types)
+        return PerturbedText(ids, text.types)
 
 
-def units_of(text: EncodedText, removal: Removal, special_tokens: bool = False) -> list[Unit]:
+def units_of(text: EncodedText, perturbation: Perturbation, special_tokens: bool = False) -> list[Unit]:
     """The units of a text in order; each special token is one of its own, where they take part."""
     units: dict[object, list[int]] = {}
     for position, (word, special) in enumerate(zip(text.words, text.special)):
         if special and not special_tokens:
             continue
-        by_word = removal.unit == "word" and not special
+        by_word = perturbation.unit == "word" and not special
         units.setdefault(("word", word) if by_word else position, []).append(position)
     return [tuple(positions) for positions in units.values()]
 
@@ -104,7 +104,7 @@ def unit_scores(text: EncodedText, scores: np.ndarray, units: Sequence[Unit]) ->
 def rank_units(
     text: EncodedText,
     scores: np.ndarray,
-    removal: Removal,
+    perturbation: Perturbation,
     *,
     special_tokens: bool = False,
     ascending_magnitude: bool = False,
@@ -114,7 +114,7 @@ def rank_units(
     Raises:
         NotMeasurable: see `unit_scores`.
     """
-    units = units_of(text, removal, special_tokens)
+    units = units_of(text, perturbation, special_tokens)
     sums = unit_scores(text, scores, units)
     order = np.argsort(np.abs(sums) if ascending_magnitude else -sums, kind="stable")
     return [units[place] for place in order]

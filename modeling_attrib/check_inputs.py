@@ -9,7 +9,7 @@ from .attribution_methods import Inputs
 from .backbone_parts import position_limit
 
 
-def probe_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool = False) -> Inputs:
+def check_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool = False) -> Inputs:
     """Texts of ordinary words, as far as positions allow, all real; `different` has another word in each place.
 
     No special tokens: some models number positions by them.

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from attrib_lab.data.newswire import CUES, LABELS, Story, as_dataset, generate
+from attrib_lab.data.synthetic_news import CUES, LABELS, Story, as_dataset, generate
 
 
 # Longest first, so that "tennis champion" is found before any shorter cue inside it.

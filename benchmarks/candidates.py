@@ -1,4 +1,4 @@
-"""Contestants: ways to a label, or to a label and the words behind it. This module: plain forward passes, and ours."""
+"""Candidates: ways to a label, or to a label and the words behind it. This module: plain forward passes, and ours."""
 
 import importlib.util
 import json
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .subjects import OURS, Batch, Subject
+from .workload import OURS, Batch, Workload
 
 
 UNIT = "F"
-SLOW = 20  # units: a slower contestant is measured at batch 1 only, in few rounds
+SLOW = 20  # units: a slower candidate is measured at batch 1 only, in few rounds
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 HERE = "main"  # the environment that the benchmark itself runs in
 
 
 class UnavailableError(Exception):
-    """Why a contestant cannot take part here, in one line."""
+    """Why a candidate cannot take part here, in one line."""
 
 
 class Answer(NamedTuple):
@@ -33,13 +33,13 @@ Explain = Callable[[Batch], Answer]
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """One way to explain a batch.
 
     Attributes:
         name: as in the report; `UNIT` is the plain forward pass.
-        role: "forward", "ours" or "peer".
-        build: makes a subject ready to be explained; may raise `UnavailableError`.
+        role: "forward", "ours" or "external".
+        build: makes a workload ready to be explained; may raise `UnavailableError`.
         environment: the one that it runs in.
         modules: packages that it needs there.
         compiles: whether the first call on a new size compiles.
@@ -48,7 +48,7 @@ class Contestant:
 
     name: str
     role: str
-    build: Callable[[Subject], Explain]
+    build: Callable[[Workload], Explain]
     environment: str = HERE
     modules: tuple[str, ...] = ()
     compiles: bool = False
@@ -60,55 +60,55 @@ class Contestant:
         return f"{' and '.join(missing)} not installed" if missing else None
 
 
-CONTESTANTS: dict[str, Contestant] = {}
+CANDIDATES: dict[str, Candidate] = {}
 
 
-def contestant(name: str, role: str, **arguments: Any) -> Callable[[Callable[[Subject], Explain]], Any]:
-    """Enter the decorated `build` function under `name`; arguments are `Contestant`'s."""
+def candidate(name: str, role: str, **arguments: Any) -> Callable[[Callable[[Workload], Explain]], Any]:
+    """Enter the decorated `build` function under `name`; arguments are `Candidate`'s."""
 
-    def enter(build: Callable[[Subject], Explain]) -> Callable[[Subject], Explain]:
-        CONTESTANTS[name] = Contestant(name, role, build, **arguments)
+    def enter(build: Callable[[Workload], Explain]) -> Callable[[Workload], Explain]:
+        CANDIDATES[name] = Candidate(name, role, build, **arguments)
         return build
 
     return enter
 
 
-def plain_forward(subject: Subject) -> Explain:
+def plain_forward(workload: Workload) -> Explain:
     """The unit: logits by transformers, float32, no gradients. It is timed in every environment."""
-    return _forward_of(subject.model)
+    return _forward_of(workload.model)
 
 
 # The same forward pass by faster kernels: what of a win is the kernel's ---------------------------------------------
 
 
-@contestant("forward, compiled", "forward", compiles=True)
-def _forward_compiled(subject: Subject) -> Explain:
-    return _compiled_forward(subject.model)
+@candidate("forward, compiled", "forward", compiles=True)
+def _forward_compiled(workload: Workload) -> Explain:
+    return _compiled_forward(workload.model)
 
 
-@contestant("forward, compiled bfloat16", "forward", compiles=True, tolerance=0.1)
-def _forward_compiled_bfloat16(subject: Subject) -> Explain:
-    return _compiled_forward(_plain_bfloat16(subject))
+@candidate("forward, compiled bfloat16", "forward", compiles=True, tolerance=0.1)
+def _forward_compiled_bfloat16(workload: Workload) -> Explain:
+    return _compiled_forward(_plain_bfloat16(workload))
 
 
-@contestant("forward, bfloat16", "forward", tolerance=0.1)
-def _forward_bfloat16(subject: Subject) -> Explain:
-    return _forward_of(_plain_bfloat16(subject))
+@candidate("forward, bfloat16", "forward", tolerance=0.1)
+def _forward_bfloat16(workload: Workload) -> Explain:
+    return _forward_of(_plain_bfloat16(workload))
 
 
-@contestant("forward, ONNX", "forward", modules=_ONNX)
-def _forward_onnx(subject: Subject) -> Explain:
-    session = _onnx_session(_forward_file(subject))
+@candidate("forward, ONNX", "forward", modules=_ONNX)
+def _forward_onnx(workload: Workload) -> Explain:
+    session = _onnx_session(_forward_file(workload))
     return lambda batch: Answer(*_run_onnx(session, batch, {}, ["logits"]))
 
 
-@contestant("forward, ONNX int8", "forward", modules=_ONNX, tolerance=0.5)
-def _forward_int8(subject: Subject) -> Explain:
+@candidate("forward, ONNX int8", "forward", modules=_ONNX, tolerance=0.5)
+def _forward_int8(workload: Workload) -> Explain:
     from attrib_lab.exporting.export import quantize
 
-    file = subject.folder / "forward_int8.onnx"
+    file = workload.folder / "forward_int8.onnx"
     if not file.exists():
-        quantize(_forward_file(subject), file)
+        quantize(_forward_file(workload), file)
     session = _onnx_session(file)
     return lambda batch: Answer(*_run_onnx(session, batch, {}, ["logits"]))
 
@@ -133,19 +133,19 @@ def _compiled_forward(model: Any) -> Explain:
     return frozen
 
 
-def _plain_bfloat16(subject: Subject) -> Any:
+def _plain_bfloat16(workload: Workload) -> Any:
     _require_bfloat16()
-    return type(subject.model).from_pretrained(subject.folder).bfloat16().eval()
+    return type(workload.model).from_pretrained(workload.folder).bfloat16().eval()
 
 
-def _forward_file(subject: Subject) -> Path:
-    file = subject.folder / "forward.onnx"
+def _forward_file(workload: Workload) -> Path:
+    file = workload.folder / "forward.onnx"
     if not file.exists():
-        example = subject.batch(2, 8).inputs
+        example = workload.batch(2, 8).inputs
         texts = torch.export.Dim("texts", min=1)
-        tokens = torch.export.Dim("tokens", min=1, max=subject.model.config.max_position_embeddings)
+        tokens = torch.export.Dim("tokens", min=1, max=workload.model.config.max_position_embeddings)
         torch.onnx.export(
-            subject.model,
+            workload.model,
             kwargs=example,
             f=file,
             dynamo=True,
@@ -160,82 +160,82 @@ def _forward_file(subject: Subject) -> Path:
 # Label and words by this project, with the default method ------------------------------------------------------------
 
 
-@contestant("ours", "ours")
-def _ours(subject: Subject) -> Explain:
-    return _answer_of(_load_ours(subject))
+@candidate("ours", "ours")
+def _ours(workload: Workload) -> Explain:
+    return _answer_of(_load_ours(workload))
 
 
-@contestant("ours, lrp", "ours")
-def _ours_lrp(subject: Subject) -> Explain:
-    return _answer_of(_load_ours(subject), attribution_method="lrp")
+@candidate("ours, lrp", "ours")
+def _ours_lrp(workload: Workload) -> Explain:
+    return _answer_of(_load_ours(workload), attribution_method="lrp")
 
 
-@contestant("ours, all labels", "ours")
-def _ours_all_labels(subject: Subject) -> Explain:
-    return _answer_of(_load_ours(subject), attribution_target="all")
+@candidate("ours, all labels", "ours")
+def _ours_all_labels(workload: Workload) -> Explain:
+    return _answer_of(_load_ours(workload), attribution_target="all")
 
 
-@contestant("ours, bfloat16", "ours", tolerance=0.1)
-def _ours_bfloat16(subject: Subject) -> Explain:
+@candidate("ours, bfloat16", "ours", tolerance=0.1)
+def _ours_bfloat16(workload: Workload) -> Explain:
     _require_bfloat16()
-    return _answer_of(_load_ours(subject).bfloat16())
+    return _answer_of(_load_ours(workload).bfloat16())
 
 
-@contestant("ours, compiled", "ours", compiles=True)
-def _ours_compiled(subject: Subject) -> Explain:
-    return _answer_of(_load_ours(subject).compile_attributions())
+@candidate("ours, compiled", "ours", compiles=True)
+def _ours_compiled(workload: Workload) -> Explain:
+    return _answer_of(_load_ours(workload).compile_attributions())
 
 
-@contestant("ours, AOTInductor", "ours")
-def _ours_aoti(subject: Subject) -> Explain:
-    return _aoti_answer(subject, "fp32")
+@candidate("ours, AOTInductor", "ours")
+def _ours_aoti(workload: Workload) -> Explain:
+    return _aoti_answer(workload, "fp32")
 
 
-@contestant("ours, AOTInductor bfloat16", "ours", tolerance=0.1)
-def _ours_aoti_bfloat16(subject: Subject) -> Explain:
+@candidate("ours, AOTInductor bfloat16", "ours", tolerance=0.1)
+def _ours_aoti_bfloat16(workload: Workload) -> Explain:
     _require_bfloat16()
-    return _aoti_answer(subject, "bf16")
+    return _aoti_answer(workload, "bf16")
 
 
-@contestant("ours, ONNX", "ours", modules=_ONNX)
-def _ours_onnx(subject: Subject) -> Explain:
-    return _onnx_answer(subject, "onnx", "fp32")
+@candidate("ours, ONNX", "ours", modules=_ONNX)
+def _ours_onnx(workload: Workload) -> Explain:
+    return _onnx_answer(workload, "onnx", "fp32")
 
 
-@contestant("ours, ONNX int8", "ours", modules=_ONNX, tolerance=0.5)
-def _ours_onnx_int8(subject: Subject) -> Explain:
-    return _onnx_answer(subject, "onnx", "int8")
+@candidate("ours, ONNX int8", "ours", modules=_ONNX, tolerance=0.5)
+def _ours_onnx_int8(workload: Workload) -> Explain:
+    return _onnx_answer(workload, "onnx", "int8")
 
 
-@contestant("ours, onnxruntime", "ours", modules=_ONNX)
-def _ours_onnxruntime(subject: Subject) -> Explain:
-    return _onnx_answer(subject, "onnxruntime", "fp32")
+@candidate("ours, onnxruntime", "ours", modules=_ONNX)
+def _ours_onnxruntime(workload: Workload) -> Explain:
+    return _onnx_answer(workload, "onnxruntime", "fp32")
 
 
-@contestant("ours, onnxruntime int8", "ours", modules=_ONNX, tolerance=0.5)
-def _ours_onnxruntime_int8(subject: Subject) -> Explain:
-    return _onnx_answer(subject, "onnxruntime", "int8")
+@candidate("ours, onnxruntime int8", "ours", modules=_ONNX, tolerance=0.5)
+def _ours_onnxruntime_int8(workload: Workload) -> Explain:
+    return _onnx_answer(workload, "onnxruntime", "int8")
 
 
-def _exported(subject: Subject, format: str, precision: str) -> Path:
+def _exported(workload: Workload, format: str, precision: str) -> Path:
     """The file of `attrib export`, made once. Whether its smaller numbers are good enough is not asked here: the
     classifier's head is not trained."""
     from attrib_lab.exporting.export import FORMATS, export_model
 
-    folder = subject.folder / f"exported_{format}_{precision}"
+    folder = workload.folder / f"exported_{format}_{precision}"
     if not (folder / FORMATS[format]).exists():
-        texts = None if precision == "fp32" else subject.batch(4, 32).texts
-        export_model(subject.folder / OURS, folder, format, precision, texts, allow_loss=True)
+        texts = None if precision == "fp32" else workload.batch(4, 32).texts
+        export_model(workload.folder / OURS, folder, format, precision, texts, allow_loss=True)
     return folder / FORMATS[format]
 
 
-def _onnx_answer(subject: Subject, format: str, precision: str) -> Explain:
-    session = _onnx_session(_exported(subject, format, precision))
+def _onnx_answer(workload: Workload, format: str, precision: str) -> Explain:
+    session = _onnx_session(_exported(workload, format, precision))
     return lambda batch: Answer(*_run_onnx(session, batch, _no_wishes(batch), ["logits", "attributions"]))
 
 
-def _aoti_answer(subject: Subject, precision: str) -> Explain:
-    file = _exported(subject, "aoti", precision)
+def _aoti_answer(workload: Workload, precision: str) -> Explain:
+    file = _exported(workload, "aoti", precision)
     names = json.loads((file.parent / "attrib.json").read_text(encoding="utf-8"))["inputs"]
     graph = torch._inductor.aoti_load_package(str(file))
 
@@ -253,10 +253,10 @@ def _no_wishes(batch: Batch) -> dict[str, torch.Tensor]:
     return {"attribution_target": none, "attribution_contrast": none}
 
 
-def _load_ours(subject: Subject) -> Any:
+def _load_ours(workload: Workload) -> Any:
     from modeling_attrib import AttribForSequenceClassification
 
-    return AttribForSequenceClassification.from_pretrained(str(subject.folder / OURS)).eval()
+    return AttribForSequenceClassification.from_pretrained(str(workload.folder / OURS)).eval()
 
 
 def _answer_of(model: Any, **question: Any) -> Explain:

@@ -1,4 +1,4 @@
-"""Peers that captum computes, text by text: LIME, KernelSHAP, occlusion and integrated gradients."""
+"""Methods that captum computes, text by text: LIME, KernelSHAP, occlusion and integrated gradients."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .classifiers import Batch, Classifier
+from .classifiers import Batch, EvaluatedClassifier
 from .texts import EncodedText
 
 
@@ -25,7 +25,7 @@ class ReplacementGame:
         filler: the id that stands for an absent token: [MASK], else [UNK], else padding.
     """
 
-    classifier: Classifier
+    classifier: EvaluatedClassifier
     inputs: Batch
     target: int
     places: torch.Tensor
@@ -50,7 +50,7 @@ class ReplacementGame:
 
 
 @dataclass(frozen=True)
-class Peer:
+class CaptumMethod:
     """A method of captum.
 
     Attributes:
@@ -68,10 +68,12 @@ class Peer:
         spent = "" if self.budget is None else f", {budget or self.budget[0]} {self.budget[1]}"
         return f"{self.paper}{spent}; captum (Kokhlikyan et al. 2020)"
 
-    def with_budget(self, budget: int | None) -> Callable[[Classifier, Batch, Sequence[EncodedText]], torch.Tensor]:
-        """The peer as an explainer: one text after the other, 0 at special tokens and padding."""
+    def with_budget(
+        self, budget: int | None
+    ) -> Callable[[EvaluatedClassifier, Batch, Sequence[EncodedText]], torch.Tensor]:
+        """The method as an explainer: one text after the other, 0 at special tokens and padding."""
 
-        def explain(classifier: Classifier, batch: Batch, texts: Sequence[EncodedText]) -> torch.Tensor:
+        def explain(classifier: EvaluatedClassifier, batch: Batch, texts: Sequence[EncodedText]) -> torch.Tensor:
             scores = torch.zeros(batch["input_ids"].shape, dtype=torch.float64)
             for row, text in enumerate(texts):
                 game = _game(classifier, batch, row, text)
@@ -81,7 +83,7 @@ class Peer:
         return explain
 
 
-def _game(classifier: Classifier, batch: Batch, row: int, text: EncodedText) -> ReplacementGame:
+def _game(classifier: EvaluatedClassifier, batch: Batch, row: int, text: EncodedText) -> ReplacementGame:
     inputs = {
         name: value[row : row + 1, : len(text.ids)] for name, value in batch.items() if name != "attribution_target"
     }
@@ -167,9 +169,11 @@ def _integrated_gradients(game: ReplacementGame, filler: int, budget: int | None
     return scores.sum(dim=-1).squeeze(0)[game.places]
 
 
-PEERS = {
-    "lime": Peer("Ribeiro et al. 2016, LIME over words", _lime, (25, "samples")),
-    "kernel_shap": Peer("Lundberg and Lee 2017, KernelSHAP over words", _kernel_shap, (25, "samples")),
-    "occlusion": Peer("Zeiler and Fergus 2014, one token at a time", _occlusion),
-    "captum_integrated_gradients": Peer("Sundararajan et al. 2017, from padding", _integrated_gradients, (50, "steps")),
+METHODS = {
+    "lime": CaptumMethod("Ribeiro et al. 2016, LIME over words", _lime, (25, "samples")),
+    "kernel_shap": CaptumMethod("Lundberg and Lee 2017, KernelSHAP over words", _kernel_shap, (25, "samples")),
+    "occlusion": CaptumMethod("Zeiler and Fergus 2014, one token at a time", _occlusion),
+    "captum_integrated_gradients": CaptumMethod(
+        "Sundararajan et al. 2017, from padding", _integrated_gradients, (50, "steps")
+    ),
 }

@@ -68,7 +68,7 @@ def test_a_long_text_explains_the_label_that_its_windows_make_together(pipe, bac
     count = windows(pipe, LONG)
     assert count > 3
     with Passes(pipe) as passes:
-        pipe("known")  # a model is probed at its first explanation
+        pipe("known")  # a model is checked at its first explanation
         passes.read = passes.explained = passes.calls = 0
         backward_passes.clear()
         result = pipe(LONG)[0]

@@ -13,8 +13,14 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from attrib_lab.evaluation import probing
-from attrib_lab.evaluation.probing import Measured, NotMeasurable, Probe, Variant, classifier_logits
+from attrib_lab.evaluation import perturbation_runner
+from attrib_lab.evaluation.perturbation_runner import (
+    Measured,
+    NotMeasurable,
+    PerturbationRunner,
+    PerturbedText,
+    classifier_logits,
+)
 from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
 
@@ -29,16 +35,16 @@ class SumOfIds:
     def __init__(self):
         self.batches = []
 
-    def __call__(self, variants):
-        self.batches.append(variants)
-        return np.array([[float(sum(variant.ids)), float(len(variant.ids))] for variant in variants])
+    def __call__(self, perturbed_texts):
+        self.batches.append(perturbed_texts)
+        return np.array([[float(sum(perturbed.ids)), float(len(perturbed.ids))] for perturbed in perturbed_texts])
 
 
 def asking(*questions):
     """A measurement that asks each list of ids in turn and returns the sum of all first logits."""
     total = 0.0
     for question in questions:
-        logits = yield [Variant(tuple(ids)) for ids in question]
+        logits = yield [PerturbedText(tuple(ids)) for ids in question]
         total += logits[:, 0].sum()
     return Measured(total)
 
@@ -50,7 +56,7 @@ def refusing(reason):
 
 def test_results_come_in_the_order_given_with_reasons_in_their_places():
     measurements = [asking([[1, 2]], [[3]]), refusing("no rationale"), asking([[7], [8, 9]])]
-    first, second, third = Probe(SumOfIds()).run(measurements)
+    first, second, third = PerturbationRunner(SumOfIds()).run(measurements)
     assert (first, third) == (Measured(6.0), Measured(24.0))
     assert isinstance(second, NotMeasurable)
     assert str(second) == "no rationale"
@@ -59,9 +65,9 @@ def test_results_come_in_the_order_given_with_reasons_in_their_places():
 def test_each_different_question_is_answered_once():
     model = SumOfIds()
     measurements = [asking([[1, 2], [3]], [[1, 2]]), asking([[3], [4]], [[5]])]
-    results = Probe(model).run(measurements)
+    results = PerturbationRunner(model).run(measurements)
     assert [result.value for result in results] == [9.0, 12.0]
-    asked = [variant.ids for batch in model.batches for variant in batch]
+    asked = [perturbed.ids for batch in model.batches for perturbed in batch]
     assert sorted(asked) == [(1, 2), (3,), (4,), (5,)]
 
 
@@ -69,31 +75,36 @@ def test_token_types_and_rates_make_different_questions():
     model = SumOfIds()
 
     def one():
-        yield [Variant((1,)), Variant((1,), types=(1,)), Variant((1,), keep=(0.5,)), Variant((1,), keep=(0.5,), seed=1)]
+        yield [
+            PerturbedText((1,)),
+            PerturbedText((1,), types=(1,)),
+            PerturbedText((1,), keep=(0.5,)),
+            PerturbedText((1,), keep=(0.5,), seed=1),
+        ]
         return Measured(0.0)
 
-    Probe(model).run([one()])
-    assert len([variant for batch in model.batches for variant in batch]) == 4
+    PerturbationRunner(model).run([one()])
+    assert len([perturbed for batch in model.batches for perturbed in batch]) == 4
 
 
 def test_batches_hold_no_more_tokens_than_allowed_and_are_sorted_by_length():
     model = SumOfIds()
     lengths = [3, 9, 1, 4, 3, 2, 30, 5, 2, 7]
     questions = [[[place] * length] for place, length in enumerate(lengths)]
-    Probe(model, batch_tokens=12).run([asking(question) for question in questions])
-    sizes = [[len(variant.ids) for variant in batch] for batch in model.batches]
+    PerturbationRunner(model, batch_tokens=12).run([asking(question) for question in questions])
+    sizes = [[len(perturbed.ids) for perturbed in batch] for batch in model.batches]
     assert [size for batch in sizes for size in batch] == sorted(lengths)
     assert all(len(batch) * max(batch) <= 12 for batch in sizes[:-1])
     assert sizes[-1] == [30]  # longer than a batch: alone
 
 
 def test_few_measurements_are_open_at_a_time(monkeypatch):
-    monkeypatch.setattr(probing, "_BATCHES_AHEAD", 1)
+    monkeypatch.setattr(perturbation_runner, "_BATCHES_AHEAD", 1)
     opened, answered = [], []
 
     def watched(number):
         opened.append(number)
-        yield [Variant((number,) * 4)]
+        yield [PerturbedText((number,) * 4)]
         answered.append(number)
         return Measured(number)
 
@@ -102,29 +113,29 @@ def test_few_measurements_are_open_at_a_time(monkeypatch):
             assert len(opened) - len(answered) <= 3
             yield watched(number)
 
-    results = Probe(SumOfIds(), batch_tokens=8).run(lazily())
+    results = PerturbationRunner(SumOfIds(), batch_tokens=8).run(lazily())
     assert [result.value for result in results] == list(range(10))
 
 
 def test_forgotten_answers_are_asked_again():
     model = SumOfIds()
-    Probe(model, cached=1).run([asking([[1], [2]], [[3]], [[1]])])
-    assert sorted(variant.ids for batch in model.batches for variant in batch) == [(1,), (1,), (2,), (3,)]
+    PerturbationRunner(model, cached=1).run([asking([[1], [2]], [[3]], [[1]])])
+    assert sorted(perturbed.ids for batch in model.batches for perturbed in batch) == [(1,), (1,), (2,), (3,)]
 
 
 def test_nothing_is_kept_from_run_to_run():
     model = SumOfIds()
-    probe = Probe(model)
+    runner = PerturbationRunner(model)
     for _ in range(2):
-        probe.run([asking([[1]])])
+        runner.run([asking([[1]])])
     assert len(model.batches) == 2
 
 
 def test_answers_that_are_no_numbers_measure_nothing():
-    def broken(variants):
-        return np.array([[np.nan if variant.ids == (1,) else 0.0, 0.0] for variant in variants])
+    def broken(perturbed_texts):
+        return np.array([[np.nan if perturbed.ids == (1,) else 0.0, 0.0] for perturbed in perturbed_texts])
 
-    first, second = Probe(broken).run([asking([[1]]), asking([[2]])])
+    first, second = PerturbationRunner(broken).run([asking([[1]]), asking([[2]])])
     assert str(first) == "the model answers with NaN or infinity"
     assert second == Measured(0.0)
 
@@ -159,21 +170,23 @@ def own_model():
 
 def random_variants(count=60):
     generator = np.random.default_rng(0)
-    return [Variant((2, *generator.integers(4, 11, size=generator.integers(1, 30)).tolist(), 3)) for _ in range(count)]
+    return [
+        PerturbedText((2, *generator.integers(4, 11, size=generator.integers(1, 30)).tolist(), 3)) for _ in range(count)
+    ]
 
 
 @pytest.mark.parametrize("make", [stock_model, roberta, decoder, own_model])
 def test_an_answer_does_not_depend_on_its_company(make):
     model = make()
-    variants = random_variants()
+    perturbed_texts = random_variants()
 
-    def measure(variant):
-        logits = yield [variant]
+    def measure(perturbed):
+        logits = yield [perturbed]
         return Measured(0.0, tuple(logits[0]))
 
-    together = Probe(classifier_logits(model, TOKENIZER)).run([measure(v) for v in variants])
+    together = PerturbationRunner(classifier_logits(model, TOKENIZER)).run([measure(v) for v in perturbed_texts])
     with torch.no_grad():
-        alone = [model(torch.tensor([variant.ids])).logits[0].double().numpy() for variant in variants]
+        alone = [model(torch.tensor([perturbed.ids])).logits[0].double().numpy() for perturbed in perturbed_texts]
     difference = np.abs(np.array([result.curve for result in together]) - np.array(alone)).max()
     assert difference < 1e-5
     assert np.std(alone) > 0.05  # the model does tell the texts apart
@@ -181,15 +194,15 @@ def test_an_answer_does_not_depend_on_its_company(make):
 
 def test_our_own_model_explains_nothing_meanwhile(monkeypatch):
     model = own_model()
-    expected = classifier_logits(model, TOKENIZER)([Variant((2, 5, 6, 3))])
+    expected = classifier_logits(model, TOKENIZER)([PerturbedText((2, 5, 6, 3))])
 
     def explain(*arguments):
-        raise AssertionError("explained while probing")
+        raise AssertionError("explained while perturbation_runner")
 
     monkeypatch.setattr(model, "_explain", explain)
     with pytest.raises(AssertionError), torch.no_grad():
         model(torch.tensor([[2, 5, 6, 3]]))
-    assert np.array_equal(classifier_logits(model, TOKENIZER)([Variant((2, 5, 6, 3))]), expected)
+    assert np.array_equal(classifier_logits(model, TOKENIZER)([PerturbedText((2, 5, 6, 3))]), expected)
 
 
 def test_pairs_are_read_with_their_token_types():
@@ -199,8 +212,8 @@ def test_pairs_are_read_with_their_token_types():
     with torch.no_grad():
         expected = model(**encoded).logits[0].double().numpy()
     ids, types = (tuple(encoded[name][0].tolist()) for name in ("input_ids", "token_type_ids"))
-    long = Variant((2, *[5] * 9, 3))
-    with_types, _, without = classifier_logits(model, TOKENIZER)([Variant(ids, types), long, Variant(ids)])
+    long = PerturbedText((2, *[5] * 9, 3))
+    with_types, _, without = classifier_logits(model, TOKENIZER)([PerturbedText(ids, types), long, PerturbedText(ids)])
     assert np.abs(with_types - expected).max() < 1e-5
     assert np.abs(without - expected).max() > 1e-3
 
@@ -208,9 +221,9 @@ def test_pairs_are_read_with_their_token_types():
 def test_answers_are_float64_and_leave_no_hook():
     model = LinearClassifier({"a": 1.0})
     logits = classifier_logits(model, TOKENIZER)
-    assert logits([Variant((5,), keep=(0.5,))]).dtype == np.float64
+    assert logits([PerturbedText((5,), keep=(0.5,))]).dtype == np.float64
     with pytest.raises(IndexError):
-        logits([Variant((99,), keep=(0.5,))])
+        logits([PerturbedText((99,), keep=(0.5,))])
     assert not model.table._forward_hooks
 
 
@@ -218,8 +231,8 @@ def test_thinned_embeddings_belong_to_the_variant():
     # Each of two entries stays with its token's rate, whoever else is in the batch.
     model = stock_model()
     logits = classifier_logits(model, TOKENIZER)
-    soft = Variant((2, 5, 6, 3), keep=(1.0, 0.5, 0.5, 1.0), seed=7)
-    company = [Variant((2, *[8] * 9, 3)), Variant((2, 5, 6, 3)), soft._replace(seed=8), soft]
+    soft = PerturbedText((2, 5, 6, 3), keep=(1.0, 0.5, 0.5, 1.0), seed=7)
+    company = [PerturbedText((2, *[8] * 9, 3)), PerturbedText((2, 5, 6, 3)), soft._replace(seed=8), soft]
     alone, together = logits([soft])[0], logits(company)
     assert np.abs(together[3] - alone).max() < 1e-5
     assert np.abs(together[2] - alone).max() > 1e-3  # another seed
@@ -229,7 +242,7 @@ def test_thinned_embeddings_belong_to_the_variant():
 def test_rates_of_one_and_zero_are_the_text_and_no_embedding():
     model = LinearClassifier({"a": 2.0, "b": 1.0})
     whole, nothing, half = classifier_logits(model, TOKENIZER)(
-        [Variant((5, 6), keep=keep, seed=3) for keep in ((1.0, 1.0), (0.0, 0.0), (0.0, 1.0))]
+        [PerturbedText((5, 6), keep=keep, seed=3) for keep in ((1.0, 1.0), (0.0, 0.0), (0.0, 1.0))]
     )
     assert (whole[1], nothing[1], half[1]) == (3.0, 0.0, 1.0)
 

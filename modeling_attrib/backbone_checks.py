@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from .activation_capture import ActivationCapture
 from .attribution_methods import AttributionMethod, other_methods
 from .backbone_parts import attention_kernel, find_parts
-from .conservation import conservation_error
+from .check_inputs import check_inputs
+from .conservation import unaccounted_relevance
 from .gradient_flow import layer_without_gradient
 from .model_structure import Structure, structure_of, weights_of
-from .probe_inputs import probe_inputs
 from .propagation_methods import embedding_place
-from .taps import Taps
 from .untouched import Untouched
 from .word_places import mixes_tokens, word_out_of_place
 
@@ -26,11 +26,11 @@ _UNACCOUNTED = 1e-3  # of the relevance; what has every rule leaves a millionth,
 _REMEMBERED = 16  # structures: a model's own, in training mode, with each of its adapters
 
 
-class BackboneProbes:
+class BackboneChecks:
     """Asks and remembers, for each structure that a model has had (see `structure_of`), whether methods can explain it.
 
-    Every probe leaves the model as it was, and runs in a thread of its own: what the asking thread has entered (rules,
-    taps, recorders, autocast, inference mode) sees nothing of it and changes nothing in it.
+    Every check leaves the model as it was, and runs in a thread of its own: what the asking thread has entered (rules,
+    captures, recorders, autocast, inference mode) sees nothing of it and changes nothing in it.
 
     A refusal is not remembered, but found out anew: weights that were not a number yesterday may be fine today. What
     rules account for is remembered for as long as no weight is written to: a part without a rule that is multiplied by
@@ -95,7 +95,7 @@ class BackboneProbes:
 
     def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
         structure = self._structure(classifier)
-        if getattr(self._here, "probing", False):  # a question that a probe asks: who started it holds the lock
+        if getattr(self._here, "checking", False):  # a question that a check asks: who started it holds the lock
             return self._answer(structure, question, classifier, *about)
         with self._lock:
             return self._answer(structure, question, classifier, *about)
@@ -107,15 +107,15 @@ class BackboneProbes:
             if get_proxy_mode() is not None:
                 raise ValueError("explain a text once before recording the model as a graph.")
             with ThreadPoolExecutor(max_workers=1) as thread:
-                answer = thread.submit(self._probe, structure, question, classifier, *about).result()
+                answer = thread.submit(self._check, structure, question, classifier, *about).result()
             while len(self._found) >= _REMEMBERED and structure not in self._found:
                 del self._found[next(iter(self._found))]
             found = self._found.setdefault(structure, found)
             found[question] = weights_of(classifier) if weights else None, answer
         return found[question][1]
 
-    def _probe(self, structure: Structure, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
-        self._here.probing, self._here.structure = True, structure
+    def _check(self, structure: Structure, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+        self._here.checking, self._here.structure = True, structure
         return _run(question, classifier, *about)
 
 
@@ -148,7 +148,7 @@ def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> An
 
 
 def _changes_itself(classifier: nn.Module) -> None:
-    classifier.encode(probe_inputs(classifier, 3, 8))  # what it changes is seen by who runs this
+    classifier.encode(check_inputs(classifier, 3, 8))  # what it changes is seen by who runs this
 
 
 def _words_out_of_place(classifier: nn.Module, method: AttributionMethod) -> None:
@@ -161,7 +161,7 @@ def _words_out_of_place(classifier: nn.Module, method: AttributionMethod) -> Non
 
 
 def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
-    error = conservation_error(classifier, probe_inputs(classifier, 1, 8))
+    error = unaccounted_relevance(classifier, check_inputs(classifier, 1, 8))
     if not error <= _UNACCOUNTED:  # NaN too
         raise ValueError(
             f"{type(classifier.backbone).__name__}: the rules of {method.name!r} leave {error:.1%} of the relevance "
@@ -171,12 +171,12 @@ def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
 
 
 def _mixes_tokens(classifier: nn.Module) -> bool:
-    return mixes_tokens(classifier, probe_inputs(classifier, 4, 9))
+    return mixes_tokens(classifier, check_inputs(classifier, 4, 9))
 
 
 def _lays_out_texts_first(classifier: nn.Module) -> bool:
     parts = find_parts(classifier.backbone)
     place, side = embedding_place(parts, at_sum=False)
-    with Taps([parts.layers[0]]) as entering, Taps([place], side) as embedded:
-        classifier.encode(probe_inputs(classifier, 2, 8))
+    with ActivationCapture([parts.layers[0]]) as entering, ActivationCapture([place], side) as embedded:
+        classifier.encode(check_inputs(classifier, 2, 8))
     return all(len(states) == 2 for states in [*entering.values, *embedded.values])  # SqueezeBERT's layers show none

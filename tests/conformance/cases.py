@@ -54,7 +54,7 @@ LONGER = texts(1, 64)  # of several windows and blocks: BigBird falls back to fu
 
 
 @dataclass
-class Subject:
+class Case:
     """A classifier with random weights, and the bare backbone of transformers, in eager attention, to compare with."""
 
     model: AttribForSequenceClassification
@@ -83,7 +83,7 @@ class Subject:
         return 1e-5 if self.model.dtype == torch.float64 else 2e-3
 
 
-def build(config: Callable[[], PretrainedConfig], kernel: str, dtype: torch.dtype = torch.float64) -> Subject:
+def build(config: Callable[[], PretrainedConfig], kernel: str, dtype: torch.dtype = torch.float64) -> Case:
     """A classifier whose own method reads nothing of a backbone, so that every one may come in.
 
     Args:
@@ -104,7 +104,7 @@ def build(config: Callable[[], PretrainedConfig], kernel: str, dtype: torch.dtyp
     randomise(model)
     bare = bare_backbone(config(), dtype)
     bare.load_state_dict(model.backbone.state_dict(), strict=False)  # the classifier leaves out a pooler
-    return Subject(model, bare)
+    return Case(model, bare)
 
 
 def bare_backbone(config: PretrainedConfig, dtype: torch.dtype) -> nn.Module:
@@ -125,9 +125,9 @@ def computes_in(config: PretrainedConfig, dtype: torch.dtype) -> bool:
     return True
 
 
-def kernel_of(subject: Subject) -> str:
+def kernel_of(case: Case) -> str:
     """What transformers says that the classifier's backbone runs."""
-    return getattr(subject.model.backbone.config, "_attn_implementation", None) or "eager"
+    return getattr(case.model.backbone.config, "_attn_implementation", None) or "eager"
 
 
 @torch.no_grad()

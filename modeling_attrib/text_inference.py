@@ -24,7 +24,7 @@ class Explanation:
 
 
 @dataclass
-class TextReading:
+class TextPrediction:
     """One text's logits (labels,), on the CPU, and its explanations by label: sums over windows, each by its share."""
 
     text: TokenizedText
@@ -32,7 +32,7 @@ class TextReading:
     explanations: dict[int, Explanation] = field(default_factory=dict)
 
 
-class TextReader:
+class TextInference:
     """Asks a model about texts, some windows at a time.
 
     Args:
@@ -45,9 +45,9 @@ class TextReader:
     def __init__(self, model: Callable[..., Any], tokenizer: Any, device: torch.device, at_once: int) -> None:
         self._model, self._tokenizer, self._device, self._at_once = model, tokenizer, device, at_once
 
-    def read(
+    def run(
         self, texts: Sequence[TokenizedText], targets: Sequence[int] | None = None, **arguments: Any
-    ) -> list[TextReading]:
+    ) -> list[TextPrediction]:
         """The model's answer for each text.
 
         Args:
@@ -59,7 +59,7 @@ class TextReader:
             for number, text in enumerate(texts)
             for window, share in zip(text.windows, text.shares())
         ]
-        parts: list[list[tuple[float, TextReading]]] = [[] for _ in texts]
+        parts: list[list[tuple[float, TextPrediction]]] = [[] for _ in texts]
         for start in range(0, len(windows), self._at_once):
             some = windows[start : start + self._at_once]
             batch = self._batch([window for _, window, _ in some])
@@ -68,7 +68,7 @@ class TextReader:
             answer = self._ask(batch, arguments)
             for row, (number, window, share) in enumerate(some):
                 real = batch["attention_mask"][row].bool()
-                parts[number].append((share, _read_window(answer, row, real, window, texts[number])))
+                parts[number].append((share, _window_prediction(answer, row, real, window, texts[number])))
         return [_combine(own) for own in parts]
 
     def _batch(self, windows: list[Window]) -> dict[str, torch.Tensor]:
@@ -97,24 +97,26 @@ class TextReader:
         return {name: getattr(output, name).cpu() for name in _ANSWERS if getattr(output, name) is not None}
 
 
-def _read_window(
+def _window_prediction(
     answer: dict[str, torch.Tensor], row: int, real: torch.Tensor, window: Window, text: TokenizedText
-) -> TextReading:
+) -> TextPrediction:
     """One window's part of a batch's answer, its scores at the places that its tokens have in the text."""
-    reading = TextReading(text, answer["logits"][row].float())
+    prediction = TextPrediction(text, answer["logits"][row].float())
     if "attributions" in answer:
         labels = answer["attribution_target"][row].reshape(-1).tolist()
         residuals = answer["attribution_residual"][row].reshape(-1).tolist()
         scores = answer["attributions"][row].reshape(len(labels), -1)[:, : len(real)][:, real].double()
         placed = torch.zeros(len(labels), len(text.tokens), dtype=torch.float64)
         placed[:, window.places] = scores
-        reading.explanations = {label: Explanation(*parts) for label, *parts in zip(labels, placed.unbind(), residuals)}
-    return reading
+        prediction.explanations = {
+            label: Explanation(*parts) for label, *parts in zip(labels, placed.unbind(), residuals)
+        }
+    return prediction
 
 
-def _combine(parts: list[tuple[float, TextReading]]) -> TextReading:
-    """Shares and readings of a text's windows -> its own: so scores and residual still add up to the logit."""
-    return TextReading(
+def _combine(parts: list[tuple[float, TextPrediction]]) -> TextPrediction:
+    """Shares and predictions of a text's windows -> its own: so scores and residual still add up to the logit."""
+    return TextPrediction(
         text=parts[0][1].text,
         logits=sum(share * part.logits for share, part in parts),
         explanations={

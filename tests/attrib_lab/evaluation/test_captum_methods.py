@@ -1,4 +1,4 @@
-"""captum's peers against sums over all coalitions, one replacement at a time, and completeness."""
+"""captum's methods against sums over all coalitions, one replacement at a time, and completeness."""
 
 import itertools
 import math
@@ -114,12 +114,12 @@ def test_the_same_call_gets_the_same_scores(classifier, texts):
 def test_tokens_of_a_word_share_its_score(minilm_folder):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from attrib_lab.evaluation.classifiers import Classifier
+    from attrib_lab.evaluation.classifiers import EvaluatedClassifier
 
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder)
     model = AutoModelForSequenceClassification.from_pretrained(minilm_folder, num_labels=2).eval()
-    classifier = Classifier(model, tokenizer, explains=False)
+    classifier = EvaluatedClassifier(model, tokenizer, explains=False)
     (text,) = encode_rows([{"text": "unbelievability wins"}], tokenizer)
     pieces = [place for place, word in enumerate(text.words) if word == 0]
     assert len(pieces) > 1

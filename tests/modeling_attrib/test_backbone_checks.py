@@ -13,9 +13,9 @@ from test_isolation import assert_unchanged, snapshot
 from torch import nn
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification, list_attribution_methods
+from modeling_attrib.activation_capture import ActivationCapture
 from modeling_attrib.attention_records import AttentionRecorder
 from modeling_attrib.attribution_methods import get_attribution_method
-from modeling_attrib.taps import Taps
 
 
 METHODS = {method["name"]: method for method in list_attribution_methods()}
@@ -225,7 +225,7 @@ def test_a_probe_leaves_no_trace():
     for method in METHODS:
         with model.examined(get_attribution_method(method)):
             pass
-    assert not model._probes.mixes_tokens(model)
+    assert not model._checks.mixes_tokens(model)
     after = traces(block)
     assert after[:4] == before[:4]
     assert all(torch.equal(one, other) for one, other in zip(after[4], before[4]))
@@ -384,7 +384,7 @@ def test_only_so_many_structures_are_remembered():
     for number in range(20):
         model.backbone.number = number
         explain(model, attribution_method="random")
-    assert len(model._probes._found) <= 16
+    assert len(model._checks._found) <= 16
 
 
 # What changes later -------------------------------------------------------------------------------------------
@@ -414,8 +414,8 @@ def test_what_a_layer_keeps_of_a_text_is_no_other_structure(monkeypatch):
     layer = model.backbone.encoder.layer[0]
     layer.register_forward_hook(lambda module, args, output: setattr(module, "last_seen", output))
     explain(model)
-    probe = model._probes._probe
-    monkeypatch.setattr(model._probes, "_probe", lambda *a: asked.append(a) or probe(*a))
+    check = model._checks._check
+    monkeypatch.setattr(model._checks, "_check", lambda *a: asked.append(a) or check(*a))
     explain(model)
     first = len(asked)
     explain(model)
@@ -424,8 +424,8 @@ def test_what_a_layer_keeps_of_a_text_is_no_other_structure(monkeypatch):
 
 def test_a_hook_that_comes_and_goes_is_the_same_hook(monkeypatch):
     model, asked = build("bert"), []
-    probe = model._probes._probe
-    monkeypatch.setattr(model._probes, "_probe", lambda *a: asked.append(a) or probe(*a))
+    check = model._checks._check
+    monkeypatch.setattr(model._checks, "_check", lambda *a: asked.append(a) or check(*a))
 
     def look(module, args, output):
         return None
@@ -448,9 +448,9 @@ def test_attributes_that_hold_themselves_are_read():
 
 def test_what_surrounds_the_caller_sees_no_probe():
     model, inputs = build("bert"), make_batch((7, 7))
-    with Taps(list(model.backbone.encoder.layer)) as tap, AttentionRecorder() as recorder:
+    with ActivationCapture(list(model.backbone.encoder.layer)) as capture, AttentionRecorder() as recorder:
         model.classify(inputs)
-    assert len(tap.values) == len(recorder.layers(model, inputs)) == 2
+    assert len(capture.values) == len(recorder.layers(model, inputs)) == 2
 
 
 def test_a_model_without_numbers_is_built():

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from .attribution_methods import Classifier, Inputs
+from .attribution_methods import ExplainableClassifier, Inputs
 
 
-def check_states(classifier: Classifier, states: list[torch.Tensor], inputs: Inputs) -> None:
-    """Raise ValueError unless tapped states are there and laid out as (batch, tokens, width)."""
+def check_states(classifier: ExplainableClassifier, states: list[torch.Tensor], inputs: Inputs) -> None:
+    """Raise ValueError unless captured states are there and laid out as (batch, tokens, width)."""
     batch, tokens = inputs["attention_mask"].shape
     name = type(classifier.backbone).__name__
     if not states:
@@ -29,7 +29,7 @@ def check_states(classifier: Classifier, states: list[torch.Tensor], inputs: Inp
         )
 
 
-def check_layers(classifier: Classifier, states: list[torch.Tensor], inputs: Inputs) -> None:
+def check_layers(classifier: ExplainableClassifier, states: list[torch.Tensor], inputs: Inputs) -> None:
     """Raise ValueError unless the states that entered the layers are laid out so, one of each attention product."""
     check_states(classifier, states, inputs)
     if len(states) != classifier.num_layers:
@@ -48,7 +48,7 @@ def check_tensor(module: nn.Module, value: object) -> None:
         )
 
 
-class Taps:
+class ActivationCapture:
     """Context manager that collects, in order of execution, what enters (or leaves) the given modules.
 
     With `leaf=True` the first tensor is replaced by a detached copy that requires gradient, so that the graph starts
@@ -57,10 +57,10 @@ class Taps:
     model; the hooks are gone when the context ends.
 
     Args:
-        modules: modules to tap.
+        modules: modules to capture.
         side: `"input"` (the first positional argument) or `"output"`.
-        leaf: cut the graph at the tap.
-        replacement: what passes on in the place of every tensor tapped.
+        leaf: cut the graph at the capture.
+        replacement: what passes on in the place of every tensor captured.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Taps:
         self._thread = 0
         self._handles: list[Any] = []
 
-    def __enter__(self) -> "Taps":
+    def __enter__(self) -> "ActivationCapture":
         self._thread = threading.get_ident()
         for module in self._modules:
             if self._side == "input":
@@ -125,14 +125,14 @@ class Taps:
         return value
 
 
-def start_of_graph(classifier: Classifier, inputs: Inputs) -> tuple[Inputs, Taps]:
+def start_of_graph(classifier: ExplainableClassifier, inputs: Inputs) -> tuple[Inputs, ActivationCapture]:
     """What to enter, and to pass on, for a graph that starts at the words' own embeddings, frozen weights or not.
 
     Started further on, at the input of the first layer, it would miss what goes around that input (XLM).
 
     Returns:
-        embeddings that were given in the place of ids, if any, as leaves that require gradient; and the tap that sees
-        the embeddings of ids.
+        embeddings that were given in the place of ids, if any, as leaves that require gradient; and the capture that
+        sees the embeddings of ids.
     """
     given = {name: value.detach().requires_grad_() for name, value in inputs.items() if name == "inputs_embeds"}
-    return given, Taps([classifier.backbone.get_input_embeddings()], side="output")
+    return given, ActivationCapture([classifier.backbone.get_input_embeddings()], side="output")

@@ -1,4 +1,4 @@
-"""The classifier that every contestant explains, as a folder that any transformers release reads, and its texts."""
+"""The classifier that every candidate explains, as a folder that any transformers release reads, and its texts."""
 
 import random
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from transformers.models.bert import modeling_bert
 
 
 LABELS = 4
-OURS = "ours"  # inside a subject's folder: the same weights as this project's model
+OURS = "ours"  # inside a workload's folder: the same weights as this project's model
 
 
 class MeanPooledBertForSequenceClassification(BertPreTrainedModel):
@@ -62,7 +62,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """A loaded classifier with its tokenizer; `folder` also holds the same weights for this project's model."""
 
     folder: Path
@@ -70,8 +70,8 @@ class Subject:
     tokenizer: PreTrainedTokenizerBase
 
     @classmethod
-    def load(cls, folder: Path) -> "Subject":
-        """Read what `prepare_subject` wrote."""
+    def load(cls, folder: Path) -> "Workload":
+        """Read what `prepare_workload` wrote."""
         model = MeanPooledBertForSequenceClassification.from_pretrained(folder).eval()
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_file=str(folder / "tokenizer.json"),
@@ -93,7 +93,7 @@ class Subject:
         return Batch(drawn, inputs)
 
 
-def prepare_subject(folder: Path, backbone: str, tokens: int) -> None:
+def prepare_workload(folder: Path, backbone: str, tokens: int) -> None:
     """Write one classifier into `folder`, for transformers alone and, in `ours`, for this project.
 
     Its weights are the backbone's own; its position table is repeated where it does not reach as far as `tokens`.
@@ -115,7 +115,7 @@ def prepare_subject(folder: Path, backbone: str, tokens: int) -> None:
     source = resolve_backbone(backbone)
     config = AutoConfig.from_pretrained(source)
     if config.model_type != "bert":
-        raise UserError(f"backbone {backbone!r} is a {config.model_type}; the contestants are compared on a BERT.")
+        raise UserError(f"backbone {backbone!r} is a {config.model_type}; the candidates are compared on a BERT.")
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(source)
     if tokens > config.max_position_embeddings:
