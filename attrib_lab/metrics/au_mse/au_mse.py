@@ -1,17 +1,19 @@
 """AU-MSE as a module for `evaluate`."""
 
-import datasets
-import evaluate
-
-from attrib_lab.evaluation.examples import measure_ids
+from attrib_lab.evaluation import evaluate_modules
 
 
-_DESCRIPTION = """
+class AuMse(evaluate_modules.ModelMetric):
+    metric = "au_mse"
+    summary = """
 AU-MSE: area under the pruning curve. Tokens become [UNK] by ascending magnitude of their score; recorded is the sum
 of squared differences of the logits from the whole text's at fractions 0, 0.1 ... 1. Lower is better.
 """
-
-_CITATION = r"""
+    options = """
+special_tokens: False leaves [CLS] and [SEP] in their places; in the published protocol they take part.
+"""
+    curve = "mean curve over fractions 0, 0.1 ... 1."
+    citation = r"""
 @inproceedings{ali2022xai,
   title = {{XAI} for Transformers: Better Explanations through Conservative Propagation},
   author = {Ali, Ameen and Schnake, Thomas and Eberle, Oliver and Montavon, Gr{\'e}goire and M{\"u}ller,
@@ -20,42 +22,3 @@ _CITATION = r"""
   year = {2022}
 }
 """
-
-_INPUTS = """
-Args:
-    predictions: one score per token of each text, toward the explained label, special tokens included.
-    references: token ids of each text, special tokens included; padding at either end is taken off.
-    model: a sequence classifier in evaluation mode.
-    tokenizer: its tokenizer.
-    targets: the labels that the scores explain, one index per text; by default those that the model predicts.
-    special_tokens: False leaves [CLS] and [SEP] in their places; in the published protocol they take part.
-Returns:
-    au_mse: mean over texts; NaN where none could be measured.
-    texts: how many were measured.
-    skipped: how many were not, by reason.
-    curve: mean curve over fractions 0, 0.1 ... 1.
-Example:
-    >>> au_mse = evaluate.load("attrib_lab/metrics/au_mse")
-    >>> ids = tokenizer(["a film of great charm"])["input_ids"]
-    >>> scores = model(torch.tensor(ids)).attributions.tolist()
-    >>> result = au_mse.compute(predictions=scores, references=ids, model=model, tokenizer=tokenizer)
-    >>> result["au_mse"]
-"""
-
-
-@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
-class AuMse(evaluate.Metric):
-    def _info(self) -> evaluate.MetricInfo:
-        features = {
-            "predictions": datasets.Sequence(datasets.Value("float64")),
-            "references": datasets.Sequence(datasets.Value("int64")),
-        }
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(features),
-        )
-
-    def _compute(self, predictions, references, model, tokenizer, **options):
-        return measure_ids("au_mse", predictions, references, model, tokenizer, **options)

@@ -1,17 +1,20 @@
 """AUPRC as a module for `evaluate`."""
 
-import datasets
-import evaluate
-
-from attrib_lab.evaluation.examples import measure_masks
+from attrib_lab.evaluation import evaluate_modules
 
 
-_DESCRIPTION = """
+class Auprc(evaluate_modules.MaskMetric):
+    metric = "auprc"
+    summary = """
 AUPRC: area under the precision-recall curve of the scores against a rationale that people marked, by the trapezoid rule
 as in ERASER. Higher is better.
 """
-
-_CITATION = r"""
+    example = """
+>>> result = auprc.compute(predictions=[[0.9, 0.1, 0.5, 0.2, 0.3]], references=[[1, 1, 0, 0, 0]])
+>>> result["auprc"]
+0.6625
+"""
+    citation = r"""
 @inproceedings{deyoung2020eraser,
   title = {{ERASER}: A Benchmark to Evaluate Rationalized {NLP} Models},
   author = {DeYoung, Jay and Jain, Sarthak and Rajani, Nazneen Fatema and Lehman, Eric and Xiong, Caiming and
@@ -20,36 +23,3 @@ _CITATION = r"""
   year = {2020}
 }
 """
-
-_INPUTS = """
-Args:
-    predictions: one score per token of each text, without special tokens and padding.
-    references: 0 or 1 for each of these tokens: whether people marked it.
-Returns:
-    auprc: mean over texts; NaN where none could be measured.
-    texts: how many were measured.
-    skipped: how many were not, by reason (no rationale, only one token ...).
-Example:
-    >>> auprc = evaluate.load("attrib_lab/metrics/auprc")
-    >>> result = auprc.compute(predictions=[[0.9, 0.1, 0.5, 0.2, 0.3]], references=[[1, 1, 0, 0, 0]])
-    >>> result["auprc"]
-    0.6625
-"""
-
-
-@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
-class Auprc(evaluate.Metric):
-    def _info(self) -> evaluate.MetricInfo:
-        features = {
-            "predictions": datasets.Sequence(datasets.Value("float64")),
-            "references": datasets.Sequence(datasets.Value("int64")),
-        }
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(features),
-        )
-
-    def _compute(self, predictions, references, **options):
-        return measure_masks("auprc", predictions, references, **options)

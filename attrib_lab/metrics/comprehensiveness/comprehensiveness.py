@@ -1,17 +1,20 @@
 """Comprehensiveness as a module for `evaluate`."""
 
-import datasets
-import evaluate
-
-from attrib_lab.evaluation.examples import measure_ids
+from attrib_lab.evaluation import evaluate_modules
 
 
-_DESCRIPTION = """
+class Comprehensiveness(evaluate_modules.ModelMetric):
+    metric = "comprehensiveness"
+    summary = """
 Comprehensiveness: how much of the predicted label's probability goes with the tokens of the highest scores, mean over
 the top 1, 5, 10, 20 and 50 %. Higher is better.
 """
-
-_CITATION = r"""
+    options = """
+perturbation: "mask" (default), "unk" or "delete": what becomes of a removed token.
+fractions: which shares of the tokens to remove.
+"""
+    curve = "mean difference at each fraction."
+    citation = r"""
 @inproceedings{deyoung2020eraser,
   title = {{ERASER}: A Benchmark to Evaluate Rationalized {NLP} Models},
   author = {DeYoung, Jay and Jain, Sarthak and Rajani, Nazneen Fatema and Lehman, Eric and Xiong, Caiming and
@@ -20,43 +23,3 @@ _CITATION = r"""
   year = {2020}
 }
 """
-
-_INPUTS = """
-Args:
-    predictions: one score per token of each text, toward the explained label, special tokens included.
-    references: token ids of each text, special tokens included; padding at either end is taken off.
-    model: a sequence classifier in evaluation mode.
-    tokenizer: its tokenizer.
-    targets: the labels that the scores explain, one index per text; by default those that the model predicts.
-    perturbation: "mask" (default), "unk" or "delete": what becomes of a removed token.
-    fractions: which shares of the tokens to remove.
-Returns:
-    comprehensiveness: mean over texts; NaN where none could be measured.
-    texts: how many were measured.
-    skipped: how many were not, by reason.
-    curve: mean difference at each fraction.
-Example:
-    >>> comprehensiveness = evaluate.load("attrib_lab/metrics/comprehensiveness")
-    >>> ids = tokenizer(["a film of great charm"])["input_ids"]
-    >>> scores = model(torch.tensor(ids)).attributions.tolist()
-    >>> result = comprehensiveness.compute(predictions=scores, references=ids, model=model, tokenizer=tokenizer)
-    >>> result["comprehensiveness"]
-"""
-
-
-@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
-class Comprehensiveness(evaluate.Metric):
-    def _info(self) -> evaluate.MetricInfo:
-        features = {
-            "predictions": datasets.Sequence(datasets.Value("float64")),
-            "references": datasets.Sequence(datasets.Value("int64")),
-        }
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(features),
-        )
-
-    def _compute(self, predictions, references, model, tokenizer, **options):
-        return measure_ids("comprehensiveness", predictions, references, model, tokenizer, **options)

@@ -1,16 +1,14 @@
 """Conservation error as a module for `evaluate`."""
 
-import datasets
-import evaluate
-
-from attrib_lab.evaluation.examples import measure_ids
+from attrib_lab.evaluation import evaluate_modules
 
 
-_DESCRIPTION = """
+class ConservationError(evaluate_modules.ModelMetric):
+    metric = "conservation_error"
+    summary = """
 Conservation error: |logit - sum of scores| / |logit| of the explained label, special tokens included. Lower is better.
 """
-
-_CITATION = r"""
+    citation = r"""
 @inproceedings{ali2022xai,
   title = {{XAI} for Transformers: Better Explanations through Conservative Propagation},
   author = {Ali, Ameen and Schnake, Thomas and Eberle, Oliver and Montavon, Gr{\'e}goire and M{\"u}ller,
@@ -19,40 +17,3 @@ _CITATION = r"""
   year = {2022}
 }
 """
-
-_INPUTS = """
-Args:
-    predictions: one score per token of each text, toward the explained label, special tokens included.
-    references: token ids of each text, special tokens included; padding at either end is taken off.
-    model: a sequence classifier in evaluation mode.
-    tokenizer: its tokenizer.
-    targets: the labels that the scores explain, one index per text; by default those that the model predicts.
-Returns:
-    conservation_error: mean over texts; NaN where none could be measured.
-    texts: how many were measured.
-    skipped: how many were not, by reason.
-Example:
-    >>> conservation_error = evaluate.load("attrib_lab/metrics/conservation_error")
-    >>> ids = tokenizer(["a film of great charm"])["input_ids"]
-    >>> scores = model(torch.tensor(ids)).attributions.tolist()
-    >>> result = conservation_error.compute(predictions=scores, references=ids, model=model, tokenizer=tokenizer)
-    >>> result["conservation_error"]
-"""
-
-
-@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
-class ConservationError(evaluate.Metric):
-    def _info(self) -> evaluate.MetricInfo:
-        features = {
-            "predictions": datasets.Sequence(datasets.Value("float64")),
-            "references": datasets.Sequence(datasets.Value("int64")),
-        }
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features(features),
-        )
-
-    def _compute(self, predictions, references, model, tokenizer, **options):
-        return measure_ids("conservation_error", predictions, references, model, tokenizer, **options)

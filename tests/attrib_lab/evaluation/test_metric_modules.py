@@ -149,6 +149,13 @@ def test_options_reach_the_metric():
     assert compute(targets=[0]) == pytest.approx(p(0.5) - p(3))
 
 
+def test_the_old_name_of_the_perturbation_works_for_a_release():
+    given = {"predictions": [[0.0, 2.0, 1.0, -1.0]], "references": [ids("[CLS] a b [SEP]")]}
+    with pytest.warns(FutureWarning, match="removal= is called perturbation= now"):
+        result = load("comprehensiveness").compute(**given, model=MODEL, tokenizer=TOKENIZER, removal="delete")
+    assert result["comprehensiveness"] == pytest.approx(p(3) - p(1))
+
+
 def test_scores_that_do_not_fit_their_text_are_refused():
     with pytest.raises(ValueError, match="example 0: 1 scores for 3 tokens"):
         load("auac").compute(predictions=[[1.0]], references=[[2, 5, 3]], model=MODEL, tokenizer=TOKENIZER)
