@@ -31,3 +31,21 @@ class AttribSequenceClassifierOutput(ModelOutput):
     attribution_residual: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+
+
+def explained_fields(
+    logits: torch.Tensor, scores: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
+    """The fields of the output of an explained pass; the residual is worked out here only.
+
+    Args:
+        logits: (batch, labels).
+        scores: (batch, tokens), or (batch, targets, tokens).
+        target: (batch,) or (batch, targets): the labels that they explain.
+        contrast: (batch, 1), the label of each text that they are explained against; or None.
+    """
+    objective = logits.gather(1, target if target.dim() == 2 else target.unsqueeze(1))
+    if contrast is not None:
+        objective = objective - logits.gather(1, contrast)
+    residual = (objective if target.dim() == 2 else objective.squeeze(1)) - scores.sum(dim=-1)
+    return {"logits": logits, "attributions": scores, "attribution_target": target, "attribution_residual": residual}

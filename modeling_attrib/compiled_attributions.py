@@ -10,6 +10,7 @@ from torch import nn
 
 from .attribution_methods import AttributionRequest, Inputs
 from .backbone_parts import position_limit
+from .classifier_output import explained_fields
 from .model_structure import structure_of, weights_of
 from .tracing import example_inputs, export_attributions, graph_inputs
 from .xla_devices import is_xla
@@ -67,8 +68,8 @@ class CompiledAttributions:
 
     def explain(
         self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]] | None:
-        """Logits (batch, labels) and the fields of the classifier's output that explain them.
+    ) -> dict[str, torch.Tensor] | None:
+        """The fields of the classifier's output.
 
         None, after one warning, if the classifier was changed into something that cannot be compiled.
         """
@@ -85,7 +86,7 @@ class CompiledAttributions:
 
     def _answer(
         self, run: Graph, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    ) -> dict[str, torch.Tensor]:
         ids = inputs["input_ids"]
         labels = torch.empty(len(ids), classifier.num_labels, device=ids.device)  # to check labels against, unread
         none = torch.full((len(ids), 1), -1, device=ids.device)
@@ -94,12 +95,7 @@ class CompiledAttributions:
         given = {"token_type_ids": torch.zeros_like(ids)} | inputs
         given |= {"attribution_target": target.squeeze(1), "attribution_contrast": contrast.squeeze(1)}
         logits, scores, explained = run(*(given[name].long().contiguous() for name in self._names))
-        objective = AttributionRequest(explained, request.contrast).objective(logits).squeeze(1)
-        return logits, {
-            "attributions": scores,
-            "attribution_target": explained,
-            "attribution_residual": objective - scores.sum(dim=-1),
-        }
+        return explained_fields(logits, scores, explained, request.resolve_contrast(logits))
 
     def _compile(self, classifier: nn.Module) -> Graph:
         program = export_attributions(classifier, self._names)
@@ -123,12 +119,13 @@ class CompiledAttributions:
             for contrast in (None, classifier.num_labels - 1):
                 target = None if contrast is None else 0
                 with torch.no_grad():
-                    logits, found = self._answer(run, classifier, inputs, AttributionRequest(target, contrast))
+                    found = self._answer(run, classifier, inputs, AttributionRequest(target, contrast))
                 with torch.enable_grad():  # such calls are never answered by a compiled graph
                     right = classifier(
                         **inputs, attribution_target=found["attribution_target"], attribution_contrast=contrast
                     )
-                for value, expected in ((logits, right.logits), (found["attributions"], right.attributions)):
+                for name in ("logits", "attributions"):
+                    value, expected = found[name], right[name]
                     difference, size = (value - expected).abs().max(), expected.abs().max().clamp(min=1e-6)
                     if not difference <= _TOLERANCE * size:  # NaN too
                         raise ValueError("the compiled graph answers otherwise than the model does: it is not used.")

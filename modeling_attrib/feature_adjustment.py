@@ -8,7 +8,7 @@ from torch import nn
 from transformers.utils import ModelOutput
 
 from .activation_capture import ActivationCapture, check_layers, start_of_graph
-from .attention_methods import combine_attention_and_gradient, select_layers
+from .attention_gradient import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
 from .attribution_methods import Inputs
 from .backbone_parts import find_parts

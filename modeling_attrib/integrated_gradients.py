@@ -1,5 +1,7 @@
 """Integrated gradients: the mean gradient on the way from a baseline that says nothing to the text itself."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
@@ -74,28 +76,61 @@ def integrated_gradients(
     contrast = None if contrast is None else contrast.cpu()
     batch, tokens = way.shape[:2]
     inputs = {name: value.expand(batch, *value.shape[1:]) for name, value in inputs.items()}
+    path = _Path(classifier, inputs, weights, text.dtype, start, way)
     scores = torch.zeros(batch, targets.shape[1], tokens, dtype=start.dtype)
     nodes, node_weights = gauss_legendre(steps)
     for texts in torch.arange(batch).split(max(1, _TOKENS_AT_ONCE // tokens)):
         together = max(1, _TOKENS_AT_ONCE // (len(texts) * tokens))
         for some, some_weights in zip(nodes.split(together), node_weights.split(together)):
-            there, rows = texts.to(start.device), texts.repeat(len(some))
-            points = start[there] + some.to(start).view(-1, 1, 1, 1) * way[there]  # (steps, texts, tokens, width)
-            points = points.flatten(0, 1).to(text.dtype).requires_grad_()
-            rows_there = rows.to(start.device)
-            here = {name: value[rows_there] for name, value in inputs.items()}
-            found = _classify_embeddings(classifier, here, points, weights[rows_there])
-            columns = []
-            for column in range(targets.shape[1]):
-                fixed = AttributionRequest(targets[rows, column], None if contrast is None else contrast[rows, 0])
-                objective = fixed.objective(found)
-                scale = GradientScale(objective, weights[rows_there])
-                total = scale.enlarge(objective).sum()
-                (gradient,) = torch.autograd.grad(total, points, retain_graph=column + 1 < targets.shape[1])
-                products = (scale.restore(gradient) * way[rows_there]).sum(dim=-1).unflatten(0, (len(some), len(texts)))
-                columns.append(torch.einsum("s,sbt->bt", some_weights.to(start), products))
-            scores[texts] += torch.stack(columns, dim=1).cpu()
+            scores[texts] += path.integrate(texts, some, some_weights, targets, contrast).cpu()
     return logits, scores.to(logits.device)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """The straight way from the baseline to each text, in word embeddings (batch, tokens, width).
+
+    Attributes:
+        inputs: the texts' other inputs, (batch, ...).
+        weights: how much the head reads of each token, (batch, tokens).
+        dtype: the model's.
+        start, way: x' and x − x'.
+    """
+
+    classifier: ExplainableClassifier
+    inputs: Inputs
+    weights: torch.Tensor
+    dtype: torch.dtype
+    start: torch.Tensor
+    way: torch.Tensor
+
+    def integrate(
+        self,
+        texts: torch.Tensor,
+        nodes: torch.Tensor,
+        node_weights: torch.Tensor,
+        targets: torch.Tensor,
+        contrast: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Σ_a w_a · (x − x') · ∂y/∂x(x' + a·(x − x')) of some texts and nodes a: (texts, targets, tokens)."""
+        there, rows = texts.to(self.start.device), texts.repeat(len(nodes))
+        points = self.start[there] + nodes.to(self.start).view(-1, 1, 1, 1) * self.way[there]
+        points = points.flatten(0, 1).to(self.dtype).requires_grad_()  # (nodes · texts, tokens, width)
+        rows_there = rows.to(self.start.device)
+        here = {name: value[rows_there] for name, value in self.inputs.items()}
+        weights = self.weights[rows_there]
+        found = _classify_embeddings(self.classifier, here, points, weights)
+        columns = []
+        for column in range(targets.shape[1]):
+            fixed = AttributionRequest(targets[rows, column], None if contrast is None else contrast[rows, 0])
+            objective = fixed.objective(found)
+            scale = GradientScale(objective, weights)
+            total = scale.enlarge(objective).sum()
+            (gradient,) = torch.autograd.grad(total, points, retain_graph=column + 1 < targets.shape[1])
+            products = (scale.restore(gradient) * self.way[rows_there]).sum(dim=-1)
+            products = products.unflatten(0, (len(nodes), len(texts)))
+            columns.append(torch.einsum("s,sbt->bt", node_weights.to(self.start), products))
+        return torch.stack(columns, dim=1)
 
 
 def _embed(classifier: ExplainableClassifier, inputs: Inputs) -> torch.Tensor:

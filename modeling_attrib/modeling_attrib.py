@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,13 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .attention_gradient_methods import gae  # noqa: F401 - what it registers
+from .attention_map_gradients import gae  # noqa: F401 - what it registers
 from .attention_masks import FiniteScores
+from .attention_methods import rollout  # noqa: F401 - what it registers
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
 from .backbone_checks import BackboneChecks
 from .backbone_parts import attention_kernel, find_parts, is_causal
-from .classifier_output import AttribSequenceClassifierOutput
+from .classifier_output import AttribSequenceClassifierOutput, explained_fields
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig, check_argument_names
 from .expnet import build_expnet
@@ -26,6 +28,7 @@ from .integrated_gradients import integrated_gradients  # noqa: F401 - what it r
 from .losses import classification_loss
 from .pooling import pooling_weights, weighted_sum
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
+from .random_scores import random  # noqa: F401 - what it registers
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .xla_devices import check_autograd, is_xla
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     # Never run. Loading and saving remote code looks for import lines only: the first line ships the pipeline beside
     # this file, the others are there because transformers 4 copies from a folder only what this file names itself.
     from .activation_capture import ActivationCapture  # noqa: F401
-    from .attention_methods import select_layers  # noqa: F401
+    from .attention_gradient import select_layers  # noqa: F401
     from .attention_records import AttentionRecorder  # noqa: F401
     from .check_inputs import check_inputs  # noqa: F401
     from .conservation import unaccounted_relevance  # noqa: F401
@@ -215,35 +218,21 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 of a kernel that does not give them, or layers that pass no gradient to a method that needs it.
         """
         inputs = self._gather_inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        asked = not (attribution_target is attribution_contrast is attribution_method is None)
-        explain = (
-            (asked or (labels is None and not self.training)) if output_attributions is None else output_attributions
-        )
+        if output_attributions is None:
+            asked = not (attribution_target is attribution_contrast is attribution_method is None)
+            output_attributions = asked or (labels is None and not self.training)
         returned = self._returned_states(output_hidden_states, output_attentions)
-        loss, logits, explanation, states = None, None, {}, {}
         if not len(inputs["attention_mask"]):
-            logits, explanation = self._answer_no_texts(inputs, explain, attribution_target == "all")
-        elif labels is not None or torch.is_grad_enabled() or not explain or returned:
-            encoded, weights = self._encode_and_weigh(inputs, returned)
-            states = {name: encoded[name] for name in returned}
-            features, logits = self._read(encoded.last_hidden_state, weights)
-            loss = None if labels is None else classification_loss(self.config, features, logits, labels)
-        if explain and not explanation and logits is None and self._compiled is not None:
-            request = AttributionRequest(attribution_target, attribution_contrast)
-            if self._compiled.takes(self, inputs, request, attribution_method, attribution_options):
-                logits, explanation = self._compiled.explain(self, inputs, request) or (None, {})
-        if explain and not explanation:
-            if self.training and self._recomputes():
-                raise ValueError("gradient checkpointing recomputes without the rules: explain in evaluation mode.")
-            if attribution_target is None and logits is not None:
-                # Dropout makes two passes differ in training: explain the label that the returned logits predict.
-                attribution_target = logits.detach().argmax(dim=-1)
-            request = AttributionRequest(attribution_target, attribution_contrast)
-            own_logits, explanation = self._explain(inputs, request, attribution_method, attribution_options)
-            logits = own_logits if logits is None else logits
-        output = AttribSequenceClassifierOutput(loss=loss, logits=logits, **explanation, **states)
-        use_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if use_dict else output.to_tuple()
+            every_label = attribution_target == "all"
+            return self._output(return_dict, **self._answer_no_texts(inputs, output_attributions, every_label))
+        plain: dict[str, Any] = {}
+        if labels is not None or torch.is_grad_enabled() or not output_attributions or returned:
+            plain = self._plain_pass(inputs, labels, returned)
+        if not output_attributions:
+            return self._output(return_dict, **plain)
+        request = AttributionRequest(attribution_target, attribution_contrast)
+        explained = self._explained_pass(inputs, request, attribution_method, attribution_options, plain.get("logits"))
+        return self._output(return_dict, **explained | plain)
 
     def compile_attributions(self) -> "AttribForSequenceClassification":
         """Compile the configured attribution method, forward and backward pass, into one graph for this machine.
@@ -411,10 +400,43 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             features = self.adjusted_norm(features)
         return features, self.classifier(self.dropout(features))
 
+    def _plain_pass(self, inputs: Inputs, labels: torch.Tensor | None, returned: Sequence[str]) -> dict[str, Any]:
+        """Loss, logits and the backbone's states that are returned, with their ordinary graph."""
+        encoded, weights = self._encode_and_weigh(inputs, returned)
+        features, logits = self._read(encoded.last_hidden_state, weights)
+        loss = None if labels is None else classification_loss(self.config, features, logits, labels)
+        return {"loss": loss, "logits": logits} | {name: encoded[name] for name in returned}
+
+    def _explained_pass(
+        self,
+        inputs: Inputs,
+        request: AttributionRequest,
+        method: str | None,
+        options: dict[str, Any] | None,
+        plain_logits: torch.Tensor | None,
+    ) -> dict[str, torch.Tensor]:
+        """Logits and explanation, by the compiled graph where it can answer; `plain_logits` if a pass gave them."""
+        if plain_logits is None and self._compiled is not None:
+            takes = self._compiled.takes(self, inputs, request, method, options)
+            answer = self._compiled.explain(self, inputs, request) if takes else None
+            if answer is not None:
+                return answer
+        if self.training and self._recomputes():
+            raise ValueError("gradient checkpointing recomputes without the rules: explain in evaluation mode.")
+        if request.target is None and plain_logits is not None:
+            # Dropout makes two passes differ in training: explain the label that the returned logits predict.
+            request = replace(request, target=plain_logits.detach().argmax(dim=-1))
+        return self._explain(inputs, request, method, options)
+
+    def _output(self, return_dict: bool | None, **values: Any) -> AttribSequenceClassifierOutput | tuple[Any, ...]:
+        output = AttribSequenceClassifierOutput(**values)
+        use_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if use_dict else output.to_tuple()
+
     @torch.compiler.disable  # a compiler sees neither the rules nor the graph inside
     def _explain(
         self, inputs: Inputs, request: AttributionRequest, name: str | None, options: dict[str, Any] | None
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    ) -> dict[str, torch.Tensor]:
         method, options = self.choose_attribution_method(name, options)
         with self.examined(method), torch.inference_mode(False), torch.enable_grad():
             inputs = outside_inference_mode(inputs)
@@ -423,20 +445,18 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             padding = ~inputs["attention_mask"].bool().unsqueeze(1)
             scores = at_least_float32(scores).masked_fill(padding, 0.0)
             target = request.resolve(logits)
-            residual = request.objective(logits) - scores.sum(dim=-1)
-        if not isinstance(request.target, str):
-            scores, target, residual = scores.squeeze(1), target.squeeze(1), residual.squeeze(1)
-        return logits, {"attributions": scores, "attribution_target": target, "attribution_residual": residual}
+            if not isinstance(request.target, str):
+                scores, target = scores.squeeze(1), target.squeeze(1)
+            return explained_fields(logits, scores, target, request.resolve_contrast(logits))
 
-    def _answer_no_texts(
-        self, inputs: Inputs, explain: bool, every_label: bool
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _answer_no_texts(self, inputs: Inputs, explain: bool, every_label: bool) -> dict[str, torch.Tensor]:
         """Logits and explanation of an empty batch, which encoders cannot reshape."""
         logits = torch.zeros(0, self.num_labels, dtype=self.dtype, device=self.device)
         if not explain:
-            return logits, {}
+            return {"logits": logits}
         rows = (0, self.num_labels) if every_label else (0,)
-        return logits, {
+        return {
+            "logits": logits,
             "attributions": logits.new_zeros(*rows, inputs["attention_mask"].shape[1]),
             "attribution_target": torch.zeros(rows, dtype=torch.long, device=logits.device),
             "attribution_residual": logits.new_zeros(rows),

@@ -3,23 +3,13 @@
 import hashlib
 import importlib
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from .attribution_methods import AttributionRequest
-
-
-@dataclass
-class OnnxAnswer:
-    """What the model's own output says, under the same names and with the same shapes."""
-
-    logits: torch.Tensor
-    attributions: torch.Tensor | None = None
-    attribution_target: torch.Tensor | None = None
-    attribution_residual: torch.Tensor | None = None
+from .classifier_output import AttribSequenceClassifierOutput, explained_fields
 
 
 class OnnxAttributions:
@@ -73,8 +63,8 @@ class OnnxAttributions:
         attribution_method: str | None = None,
         attribution_options: dict[str, Any] | None = None,
         **tensors: torch.Tensor,
-    ) -> OnnxAnswer:
-        """The model's arguments and answer, but for methods other than the exported one.
+    ) -> AttribSequenceClassifierOutput:
+        """The model's arguments and output, but for methods other than the exported one.
 
         The file explains one label a run: `attribution_target="all"` runs it once for each.
 
@@ -85,25 +75,16 @@ class OnnxAttributions:
         if attribution_method not in (None, method) or attribution_options not in (None, options):
             raise ValueError(f"this ONNX file computes attribution method {method!r} with options {options} only.")
         if not output_attributions:
-            return OnnxAnswer(self._run(tensors)[0])
+            return AttribSequenceClassifierOutput(logits=self._run(tensors)[0])
         request = AttributionRequest(attribution_target, attribution_contrast)
         labels = torch.empty(len(tensors["input_ids"]), self._labels)  # to check what is asked for against, unread
         contrast = request.resolve_contrast(labels)
-        contrast = None if contrast is None else contrast.squeeze(1)
-        if attribution_target is None:
-            return OnnxAnswer(*self._explain(tensors, None, contrast))
-        columns = [self._explain(tensors, target, contrast) for target in request.resolve(labels).unbind(dim=1)]
-        logits, *rest = columns[0]
+        targets = [None] if attribution_target is None else request.resolve(labels).unbind(dim=1)
+        answers = [self._run(tensors, target, None if contrast is None else contrast.squeeze(1)) for target in targets]
+        logits, scores, explained = answers[0]
         if isinstance(attribution_target, str):
-            rest = [torch.stack(parts, dim=1) for parts in list(zip(*columns))[1:]]
-        return OnnxAnswer(logits, *rest)
-
-    def _explain(
-        self, tensors: dict[str, torch.Tensor], target: torch.Tensor | None, contrast: torch.Tensor | None
-    ) -> tuple[torch.Tensor, ...]:
-        logits, scores, explained = self._run(tensors, target, contrast)
-        objective = AttributionRequest(explained, contrast).objective(logits).squeeze(1)
-        return logits, scores, explained, objective - scores.sum(dim=-1)
+            scores, explained = (torch.stack([answer[place] for answer in answers], dim=1) for place in (1, 2))
+        return AttribSequenceClassifierOutput(**explained_fields(logits, scores, explained, contrast))
 
     def _run(
         self,

@@ -21,6 +21,7 @@ from .text_windows import DEFAULT_OVERLAP, NO_LIMIT, TokenizedText, tokenize
 if TYPE_CHECKING:
     # Never run: transformers 4 copies from a folder only what this file names itself; its siblings need these.
     from .attribution_methods import AttributionRequest  # noqa: F401
+    from .classifier_output import AttribSequenceClassifierOutput  # noqa: F401
     from .xla_devices import is_xla  # noqa: F401
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from .attention_gradient_methods import fold_attention_gradients
+from .attention_map_gradients import fold_attention_gradients
 from .attention_records import AttentionRecorder
 from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
 from .half_precision import sum_type

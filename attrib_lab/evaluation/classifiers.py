@@ -18,6 +18,7 @@ from modeling_attrib.pipeline_attrib import token_limit
 
 from ..models.model_folder import load_trained_model
 from ..terminal.errors import UserError, first_line
+from .padding import pad_rows, padding_id
 from .perturbation_runner import check_choice
 from .texts import EncodedText
 
@@ -45,8 +46,7 @@ class EvaluatedClassifier:
     @property
     def padding_id(self) -> int:
         """What fills short texts of a batch, behind an attention mask of 0."""
-        known = (getattr(self.model.config.get_text_config(), "pad_token_id", None), self.tokenizer.pad_token_id)
-        return next((token for token in known if token is not None), 0)
+        return padding_id(self.model.config, self.tokenizer)
 
     @property
     def filler_id(self) -> int:
@@ -72,16 +72,8 @@ class EvaluatedClassifier:
     def collate(self, texts: Sequence[EncodedText]) -> Batch:
         """What the model reads of texts, (texts, longest) each: right-padded input_ids, attention_mask, and
         token_type_ids where any differ from 0 and the model takes them."""
-        width = max(len(text.ids) for text in texts)
-        ids = torch.full((len(texts), width), self.padding_id)
-        mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
-        for row, text in enumerate(texts):
-            ids[row, : len(text.ids)] = torch.tensor(text.ids)
-            mask[row, : len(text.ids)] = 1
-            types[row, : len(text.types)] = torch.tensor(text.types, dtype=torch.long)
-        batch = {"input_ids": ids, "attention_mask": mask}
-        if types.any() and "token_type_ids" in inspect.signature(self.model.forward).parameters:
-            batch["token_type_ids"] = types
+        takes_types = "token_type_ids" in inspect.signature(self.model.forward).parameters
+        batch = pad_rows(texts, self.padding_id, takes_types)
         return {name: value.to(self.device) for name, value in batch.items()}
 
     def forward(self, batch: Batch) -> torch.Tensor:

@@ -52,10 +52,8 @@ def measure_costs(
     Yields:
         Costs as they are known, by name: of all quick explainers, then of each slow one.
     """
-    order = sorted(range(len(texts)), key=lambda place: (len(texts[place].ids), place))
-    middle = max(0, len(order) // 2 - TEXTS // 2)
-    own = [texts[place] for place in order[middle : middle + TEXTS]]
-    labels = [targets[place] for place in order[middle : middle + TEXTS]]
+    middle = _places_of_median_length(texts)
+    own, labels = [texts[place] for place in middle], [targets[place] for place in middle]
 
     def explain(explainer: Explainer, count: int) -> bool:
         found = explain_batch(explainer, classifier, own[:count], labels[:count], seed)
@@ -91,6 +89,12 @@ def measure_costs(
         yield {name: None for name, seconds in first.items() if seconds is None} | time_in_turn(quick, ROUNDS)
         for explainer in slow:
             yield time_in_turn([explainer], 1)
+
+
+def _places_of_median_length(texts: Sequence[EncodedText]) -> list[int]:
+    order = sorted(range(len(texts)), key=lambda place: (len(texts[place].ids), place))
+    middle = max(0, len(order) // 2 - TEXTS // 2)
+    return order[middle : middle + TEXTS]
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -15,6 +15,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..terminal.errors import UserError
+from .padding import pad_rows, padding_id
 
 
 # How many batches of questions are gathered before any is answered: sorted by length, they hardly need padding.
@@ -167,21 +168,11 @@ def classifier_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         raise ValueError("the model is in training mode: call model.eval() first.")
     accepted = inspect.signature(model.forward).parameters
     extra = {"output_attributions": False} if "output_attributions" in accepted else {}
-    # Stock decoders look for the last token that is not their configuration's padding.
-    known = (getattr(model.config.get_text_config(), "pad_token_id", None), tokenizer.pad_token_id)
-    padding = next((token for token in known if token is not None), 0)
+    padding = padding_id(model.config, tokenizer)
 
     def logits(perturbed_texts: list[PerturbedText]) -> np.ndarray:
-        shape = (len(perturbed_texts), max(len(perturbed.ids) for perturbed in perturbed_texts))
-        inputs = {"input_ids": np.full(shape, padding), "attention_mask": np.zeros(shape, dtype=np.int64)}
-        if any(perturbed.types for perturbed in perturbed_texts) and "token_type_ids" in accepted:
-            inputs["token_type_ids"] = np.zeros(shape, dtype=np.int64)
-        for row, perturbed in enumerate(perturbed_texts):
-            inputs["input_ids"][row, : len(perturbed.ids)] = perturbed.ids
-            inputs["attention_mask"][row, : len(perturbed.ids)] = 1
-            if perturbed.types:
-                inputs["token_type_ids"][row, : len(perturbed.ids)] = perturbed.types
-        tensors = {name: torch.from_numpy(values).to(model.device) for name, values in inputs.items()}
+        inputs = pad_rows(perturbed_texts, padding, "token_type_ids" in accepted)
+        tensors = {name: value.to(model.device) for name, value in inputs.items()}
         with torch.inference_mode(), _thinned_embeddings(model, perturbed_texts):
             return model(**tensors, **extra).logits.double().cpu().numpy()
 

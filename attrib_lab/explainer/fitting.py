@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.expnet import ExpNet, read_features
 
+from ..evaluation.padding import pad_rows
 from ..evaluation.texts import EncodedText, batches_of
 from ..terminal.progress import say, track
 
@@ -45,14 +46,6 @@ class HeadExamples:
         return HeadExamples(features, torch.cat([self.targets, other.targets]), self.lengths + other.lengths)
 
 
-def collate(texts: Sequence[EncodedText], tokenizer: PreTrainedTokenizerBase) -> Inputs:
-    """Texts as one padded batch of ids, mask and types."""
-    rows = {"input_ids": [list(text.ids) for text in texts]}
-    if "token_type_ids" in tokenizer.model_input_names:
-        rows["token_type_ids"] = [list(text.types) or [0] * len(text.ids) for text in texts]
-    return dict(tokenizer.pad(rows, padding_side="right", return_attention_mask=True, return_tensors="pt"))
-
-
 def read_in_batches(
     texts: Sequence[EncodedText],
     tokenizer: PreTrainedTokenizerBase,
@@ -63,7 +56,7 @@ def read_in_batches(
     found: list[tuple[torch.Tensor, ...]] = [()] * len(texts)
     for numbers in track(batches_of(texts, _TOKENS_AT_ONCE, _TOKENS_AT_ONCE), f"reading {name}", "batches"):
         chosen = [texts[number] for number in numbers]
-        read_here = read(collate(chosen, tokenizer), chosen)
+        read_here = read(pad_rows(chosen, tokenizer.pad_token_id or 0), chosen)
         for row, number in enumerate(numbers):
             found[number] = tuple(tensor[row, : len(texts[number].ids)] for tensor in read_here)
     return found

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from modeling_attrib import AttribForSequenceClassification, list_attribution_methods
 from modeling_attrib.attribution_methods import get_attribution_method
 from modeling_attrib.expnet import ExpNet, build_expnet
-from modeling_attrib.pipeline_attrib import token_limit
 
 from ..data.sources import complete_rows, load_rows
 from ..evaluation.texts import EncodedText, encode_rows
+from ..models.lengths import check_max_length
 from ..models.model_folder import (
     EXPLAINER_RECIPE_FILE,
     TrainedModel,
@@ -83,9 +83,7 @@ def train_explainer(recipe: Recipe, overwrite: bool = False) -> Path:
 
 def _train_head(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
     """Give the classifier the head that the recipe describes; what it was graded at."""
-    longest = token_limit(trained.model, trained.tokenizer)
-    if not 0 < recipe.model.max_length <= longest:
-        raise UserError(f"model.max_length={recipe.model.max_length}: this classifier reads 1 to {longest} tokens.")
+    check_max_length(recipe.model.max_length, trained.model, trained.tokenizer)
     config = trained.model.config
     method = recipe.model.config.get("attribution_method", config.attribution_method)
     try:
@@ -170,18 +168,12 @@ def _draw(texts: list[EncodedText], count: int | None, seed: int) -> list[Encode
 
 def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
     """Add to the classifier a head that finds what people mark; how well it does in a task that it has never seen."""
-    explainer, data, model = recipe.explainer, recipe.data, trained.model
-    length = recipe.model.max_length
-    tasks = [load_task(section, length, recipe.seed) for section in explainer.tasks]
-    rows = load_rows(data.test, "test", recipe.seed + 1, [data.text], [explainer.rationale])
-    rows = rows.select(complete_rows(rows, [data.text], data.test))
-    columns = {"text": data.text, "rationale": explainer.rationale}
-    test = marked_texts(rows, trained.tokenizer, max_length=length, **columns)
-    if not test:
-        raise UserError(f"{data.test}: nothing is marked in {explainer.rationale!r}.")
+    model = trained.model
+    tasks = [load_task(section, recipe.model.max_length, recipe.seed) for section in recipe.explainer.tasks]
+    test = _read_marked_texts(recipe, trained)
     head = _fresh_head(model, "importance", recipe)
     for task in tasks:
-        task.model.config.attribution_head_reads = explainer.reads
+        task.model.config.attribution_head_reads = recipe.explainer.reads
     parts, held_out = (
         [
             gather_examples(task.model, task.tokenizer, getattr(task, split), rationale_targets, task.name)
@@ -198,6 +190,36 @@ def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
     )
     with torch.no_grad():
         head.score.bias -= threshold  # positive scores are what people would mark
+    found = _grade_on_marks(trained, tasks, test)
+    print("token F1 on a task that the head has never seen, thresholds from the others:")
+    for method, figures in found.items():
+        print(f"  {method:20} {figures['token_f1']:.4f}   average precision {figures['average_precision']:.4f}")
+    return {
+        "learns_from": "rationales",
+        "texts": {"train": [len(task.train) for task in tasks], "test": len(test)},
+        "epochs": epochs,
+        "threshold": threshold,
+        "rationales": found,
+    }
+
+
+def _read_marked_texts(recipe: Recipe, trained: TrainedModel) -> list[EncodedText]:
+    """The test texts in which people marked something."""
+    explainer, data = recipe.explainer, recipe.data
+    rows = load_rows(data.test, "test", recipe.seed + 1, [data.text], [explainer.rationale])
+    rows = rows.select(complete_rows(rows, [data.text], data.test))
+    columns = {"text": data.text, "rationale": explainer.rationale}
+    test = marked_texts(rows, trained.tokenizer, max_length=recipe.model.max_length, **columns)
+    if not test:
+        raise UserError(f"{data.test}: nothing is marked in {explainer.rationale!r}.")
+    return test
+
+
+def _grade_on_marks(
+    trained: TrainedModel, tasks: Sequence[RationaleTask], test: Sequence[EncodedText]
+) -> dict[str, dict[str, float]]:
+    """How well the head, other methods and marking every token find people's marks; thresholds are from the tasks."""
+    model = trained.model
     found = {"expnet": grade(attributions(model, trained.tokenizer, test, "expnet"), test, 0.0)}
     for method in dict.fromkeys((model.config.attribution_method, *BASELINES)):
         known = [
@@ -210,16 +232,7 @@ def _learn_rationales(recipe: Recipe, trained: TrainedModel) -> dict[str, Any]:
         scores = standardise(attributions(model, trained.tokenizer, test, method), test)
         found[method] = grade(scores, test, choose_threshold(known))
     found["every token"] = grade([np.ones(len(text.ids)) for text in test], test, 0.5)
-    print("token F1 on a task that the head has never seen, thresholds from the others:")
-    for method, figures in found.items():
-        print(f"  {method:20} {figures['token_f1']:.4f}   average precision {figures['average_precision']:.4f}")
-    return {
-        "learns_from": "rationales",
-        "texts": {"train": [len(task.train) for task in tasks], "test": len(test)},
-        "epochs": epochs,
-        "threshold": threshold,
-        "rationales": found,
-    }
+    return found
 
 
 def _fit_across_tasks(

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.attribution_methods import get_attribution_method
-from modeling_attrib.conservation import conservation_error
+from modeling_attrib.conservation import unaccounted_relevance
 
 from ..terminal.errors import UserError
 from ..terminal.progress import track
@@ -114,7 +114,7 @@ def check_equal(run: Run, model: AttribForSequenceClassification, names: list[st
             worst = max(worst, difference)
     if get_attribution_method(model.config.attribution_method).conservative:
         tokens = {name: value for name, value in inputs.items() if not name.startswith("attribution_")}
-        error = conservation_error(model, tokens)
+        error = unaccounted_relevance(model, tokens)
         if not error <= _WORST_CONSERVATION:
             raise UserError(
                 f"attributions leave {error:.0%} of the logit unexplained in this model: nothing was written."

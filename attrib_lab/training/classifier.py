@@ -26,13 +26,13 @@ from transformers import (
 )
 
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline
-from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.xla_devices import is_xla
 
 from ..data.sources import Splits, load_splits
 from ..models import attention_only  # noqa: F401  (its registration is what makes such a backbone known)
 from ..models.backbones import resolve_backbone
 from ..models.checkpoints import CheckpointMarker
+from ..models.lengths import check_max_length
 from ..models.model_folder import CHECKPOINTS, CURVE_FILE, PAGE_FILE, save_model, write_metrics
 from ..models.output_folder import claimed_folder, finished_model, note_running
 from ..recipes.keys import TRAINING_DEFAULTS
@@ -98,9 +98,7 @@ def _train(recipe: Recipe, checkpoint: str | None, processes: int) -> None:
     fresh = isinstance(recipe.model.backbone, dict)
     backbone = _fresh_configuration(recipe.model.backbone, tokenizer) if fresh else source
     model = build_model(recipe, backbone, splits.labels)
-    longest = token_limit(model, tokenizer)
-    if not 0 < recipe.model.max_length <= longest:
-        raise UserError(f"model.max_length={recipe.model.max_length}: this backbone reads 1 to {longest} tokens.")
+    check_max_length(recipe.model.max_length, model, tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     _name_special_tokens(model, tokenizer)

@@ -7,7 +7,7 @@ import torch
 from architectures import ARCHITECTURES, LABELS, build, explicit, with_kernels
 from architectures import batch as make_batch
 
-from modeling_attrib.attention_methods import combine_attention_and_gradient, select_layers
+from modeling_attrib.attention_gradient import combine_attention_and_gradient, select_layers
 from modeling_attrib.attention_records import AttentionRecord
 
 

@@ -197,7 +197,7 @@ def test_our_own_model_explains_nothing_meanwhile(monkeypatch):
     expected = classifier_logits(model, TOKENIZER)([PerturbedText((2, 5, 6, 3))])
 
     def explain(*arguments):
-        raise AssertionError("explained while perturbation_runner")
+        raise AssertionError("explained while perturbing")
 
     monkeypatch.setattr(model, "_explain", explain)
     with pytest.raises(AssertionError), torch.no_grad():

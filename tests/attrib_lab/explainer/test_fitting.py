@@ -10,12 +10,12 @@ from toy_data import FILLER, WORDS, write_backbone
 from transformers import AutoTokenizer
 
 from attrib_lab.evaluation.faithfulness import TOP
+from attrib_lab.evaluation.padding import pad_rows
 from attrib_lab.evaluation.texts import encode_rows
 from attrib_lab.explainer.distillation import grade_faithfulness, teacher_targets
 from attrib_lab.explainer.fitting import (
     HeadExamples,
     balanced_cross_entropy,
-    collate,
     fit_head,
     gather_examples,
     head_scores,
@@ -73,7 +73,7 @@ def test_examples_are_what_the_head_reads_of_each_text_alone(model, tokenizer):
     examples = gather_examples(model, tokenizer, texts, lambda inputs, _: inputs["input_ids"].unsqueeze(-1), "ids")
     start = 0
     for text, length in zip(texts, examples.lengths, strict=True):
-        alone = read_features(model, collate([text], tokenizer))[1][0]
+        alone = read_features(model, pad_rows([text], tokenizer.pad_token_id))[1][0]
         rows = slice(start, start + length)
         torch.testing.assert_close(examples.features[rows].float(), alone, rtol=2e-3, atol=2e-3)
         assert examples.targets[rows, 0].tolist() == list(text.ids)
@@ -132,7 +132,7 @@ def test_marked_tokens_weigh_as_much_as_the_others():
 
 def test_a_teachers_scores_are_standardised_text_by_text(model, tokenizer):
     texts = toy_texts(tokenizer, 6)
-    inputs = collate(texts, tokenizer)
+    inputs = pad_rows(texts, tokenizer.pad_token_id)
     found = teacher_targets(model, "lrp")(inputs, texts)
     with torch.no_grad():
         scores = model(**inputs, attribution_method="lrp", attribution_target="all").attributions.double().numpy()
@@ -149,7 +149,7 @@ def test_a_teachers_scores_are_standardised_text_by_text(model, tokenizer):
 def test_faithfulness_is_the_fall_of_the_predicted_label(model, tokenizer):
     """One text by hand: mask the tokens of the highest scores, and ask the model again."""
     (text,) = toy_texts(tokenizer, 1, seed=5)
-    inputs = collate([text], tokenizer)
+    inputs = pad_rows([text], tokenizer.pad_token_id)
     output = model(**inputs, attribution_method="expnet")
     label, own = int(output.attribution_target), [n for n, special in enumerate(text.special) if not special]
     order = sorted(own, key=lambda place: -float(output.attributions[0, place]))

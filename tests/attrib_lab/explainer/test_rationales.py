@@ -5,8 +5,8 @@ import pytest
 from toy_data import write_backbone
 from transformers import AutoTokenizer
 
+from attrib_lab.evaluation.padding import pad_rows
 from attrib_lab.evaluation.texts import encode_rows
-from attrib_lab.explainer.fitting import collate
 from attrib_lab.explainer.rationales import (
     _flatten,
     _mean_f1,
@@ -49,7 +49,7 @@ def test_texts_without_a_mark_are_left_out(tokenizer):
     (one,) = marked_texts(rows, tokenizer, "t", "r", 64)
     assert one.rationale == (False, True, False, False)
     longer = text(tokenizer, [0, 1, 1])
-    targets = rationale_targets(collate([one, longer], tokenizer), [one, longer])
+    targets = rationale_targets(pad_rows([one, longer], tokenizer.pad_token_id), [one, longer])
     assert targets[..., 0].tolist() == [[0, 1, 0, 0, 0], [0, 0, 1, 1, 0]]
 
 

@@ -5,7 +5,7 @@ import torch
 from architectures import ARCHITECTURES, LABELS, LAYERS, build, explicit, with_kernels
 from architectures import batch as make_batch
 
-from modeling_attrib.attention_gradient_methods import fold_attention_gradients
+from modeling_attrib.attention_map_gradients import fold_attention_gradients
 from modeling_attrib.attribution_methods import AttributionRequest
 
 
