@@ -161,7 +161,7 @@ def _words_out_of_place(classifier: nn.Module, method: AttributionMethod) -> Non
 
 
 def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
-    error = unaccounted_relevance(classifier, check_inputs(classifier, 1, 8))
+    error = unaccounted_relevance(classifier, check_inputs(classifier, 8, 8))
     if not error <= _UNACCOUNTED:  # NaN too
         raise ValueError(
             f"{type(classifier.backbone).__name__}: the rules of {method.name!r} leave {error:.1%} of the relevance "
