@@ -94,6 +94,12 @@ class BackboneChecks:
         return getattr(self._here, "structure", None) or structure_of(classifier, tensors=False)
 
     def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+        if getattr(classifier, "_is_replica", False):
+            raise ValueError(
+                "nn.DataParallel runs copies of the model that it makes anew at each call, so that what is found out "
+                "about one holds for no other: explain on one device, or start a process for each (torchrun, "
+                "accelerate launch)."
+            )
         structure = self._structure(classifier)
         if getattr(self._here, "checking", False):  # a question that a check asks: who started it holds the lock
             return self._answer(structure, question, classifier, *about)

@@ -90,7 +90,7 @@ def gae(returned: Returned) -> torch.Tensor:
 
 @torch.no_grad()
 def path_integral(case: Case, inputs: Inputs, width: float) -> torch.Tensor:
-    """Σ of integrated gradients from `BASELINE`, two steps of the Gauss-Legendre rule, by differences: (texts, labels)."""
+    """Σ of integrated gradients from `BASELINE` on, by differences: (texts, labels). Two steps, Gauss-Legendre rule."""
 
     def logits(share: float) -> torch.Tensor:
         def go(table: nn.Module, given: tuple[torch.Tensor, ...], words: torch.Tensor) -> torch.Tensor:

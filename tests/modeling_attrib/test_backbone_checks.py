@@ -93,7 +93,7 @@ def test_a_model_whose_states_are_no_numbers_is_not_taken_for_a_sound_one(method
     kept = weight[0, 0].item()
     with torch.no_grad():
         weight[0, 0] = torch.nan
-        with pytest.raises(ValueError, match="MobileBertModel: .* not finite"):
+        with pytest.raises(ValueError, match=r"MobileBertModel: .* not finite"):
             explain(model, attribution_method=method)
         weight[0, 0] = kept
     with pytest.raises(ValueError, match="its embeddings mix"):
@@ -394,6 +394,16 @@ def test_a_structure_is_probed_once(pooling, passes):
     passes.clear()
     explain(model)
     assert len(passes) == 1
+
+
+@pytest.mark.parametrize("config", [{}, {"feature_adjustment": "attribution"}], ids=["explained", "adjusted"])
+def test_the_copies_of_data_parallel_are_refused_instead_of_checked_at_each_call(config, passes):
+    model = build("bert", **config)
+    copied = model._replicate_for_data_parallel()
+    with pytest.raises(ValueError, match=r"nn\.DataParallel .*torchrun"):
+        explain(copied) if not config else copied(**make_batch(), output_attributions=False)
+    assert not passes
+    assert explain(model).attributions.abs().sum() > 0
 
 
 def test_a_changed_structure_is_probed_again():
