@@ -9,6 +9,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from .attribution_methods import ExplainableClassifier, Inputs
+from .backbone_parts import word_embeddings
 
 
 def check_states(classifier: ExplainableClassifier, states: list[torch.Tensor], inputs: Inputs) -> None:
@@ -135,4 +136,4 @@ def start_of_graph(classifier: ExplainableClassifier, inputs: Inputs) -> tuple[I
         sees the embeddings of ids.
     """
     given = {name: value.detach().requires_grad_() for name, value in inputs.items() if name == "inputs_embeds"}
-    return given, ActivationCapture([classifier.backbone.get_input_embeddings()], side="output")
+    return given, ActivationCapture(word_embeddings(classifier.backbone), side="output")

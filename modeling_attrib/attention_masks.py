@@ -38,7 +38,7 @@ class FiniteScores(TorchFunctionMode):
 
     transformers masks by the lowest number of the scores' type, and computes the softmax of many decoders in float32,
     where the lowest number of float64 is -inf: of a query that sees nothing, padding on the left, NaN is left, which
-    the next layer spreads to every token.
+    the next layer spreads to every token. Where a softmax widens its scores (Funnel), their own type is the narrower.
     """
 
     def __torch_function__(
@@ -46,8 +46,8 @@ class FiniteScores(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in SOFTMAX and args and args[0].dim() == 4:
-            narrowed = kwargs.get("dtype") or args[0].dtype
-            args = (args[0].clamp(min=torch.finfo(narrowed).min), *args[1:])
+            types_met = (args[0].dtype, kwargs.get("dtype") or args[0].dtype)
+            args = (args[0].clamp(min=max(torch.finfo(dtype).min for dtype in types_met)), *args[1:])
         return func(*args, **kwargs)
 
 

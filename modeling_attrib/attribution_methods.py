@@ -20,12 +20,14 @@ Inputs = dict[str, torch.Tensor]
 
 
 class ExplainableClassifier(Protocol):
-    """What a method may ask of the model that it explains."""
+    """What a method, and what records one as a graph, may ask of the model that it explains."""
 
     config: PretrainedConfig
     backbone: nn.Module
     expnet: nn.Module | None
     num_layers: int
+    device: torch.device
+    training: bool
 
     def encode(self, inputs: Inputs) -> torch.Tensor: ...
 
@@ -36,6 +38,7 @@ class ExplainableClassifier(Protocol):
     def reads_one_token(self) -> bool: ...
 
     def lays_out_texts_first(self) -> bool: ...
+
     def examined(self, method: "AttributionMethod") -> AbstractContextManager: ...
 
 

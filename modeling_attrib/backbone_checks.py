@@ -94,6 +94,12 @@ class BackboneChecks:
         return getattr(self._here, "structure", None) or structure_of(classifier, tensors=False)
 
     def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+        if getattr(classifier, "_is_replica", False):
+            raise ValueError(
+                "nn.DataParallel runs copies of the model that it makes anew at each call, so that what is found out "
+                "about one holds for no other: explain on one device, or start a process for each (torchrun, "
+                "accelerate launch)."
+            )
         structure = self._structure(classifier)
         if getattr(self._here, "checking", False):  # a question that a check asks: who started it holds the lock
             return self._answer(structure, question, classifier, *about)
@@ -161,7 +167,7 @@ def _words_out_of_place(classifier: nn.Module, method: AttributionMethod) -> Non
 
 
 def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
-    error = unaccounted_relevance(classifier, check_inputs(classifier, 1, 8))
+    error = unaccounted_relevance(classifier, check_inputs(classifier, 8, 8))
     if not error <= _UNACCOUNTED:  # NaN too
         raise ValueError(
             f"{type(classifier.backbone).__name__}: the rules of {method.name!r} leave {error:.1%} of the relevance "

@@ -83,7 +83,8 @@ def word_embeddings(backbone: nn.Module) -> list[nn.Module]:
     """The table of words: the modules that it runs as, where several share it (T5)."""
     table = backbone.get_input_embeddings()
     weight = getattr(table, "weight", None)
-    sharing = [m for m in backbone.modules() if type(m) is type(table) and getattr(m, "weight", None) is weight]
+    modules = backbone.modules() if weight is not None else ()
+    sharing = [m for m in modules if type(m) is type(table) and getattr(m, "weight", None) is weight]
     return [table, *(module for module in sharing if module is not table)]
 
 

@@ -1,6 +1,7 @@
 """A few tokens to run a model on when something is to be found out about it."""
 
-from itertools import islice
+from itertools import count
+from math import gcd
 
 import torch
 from torch import nn
@@ -9,10 +10,13 @@ from .attribution_methods import Inputs
 from .backbone_parts import position_limit
 
 
+_WORDS = 4096  # of the vocabulary: more than any check reads
+
+
 def check_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool = False) -> Inputs:
     """Texts of ordinary words, as far as positions allow, all real; `different` has another word in each place.
 
-    No special tokens: some models number positions by them.
+    No special tokens, unless there are no two other ones: some models number positions by them.
     """
     tokens = min(tokens, position_limit(classifier) or tokens)
     config = classifier.config.get_text_config()
@@ -23,14 +27,17 @@ def check_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool
         for number in (value if isinstance(value, (list, tuple)) else (value,))
     }
     size = config.vocab_size
-    words = [number for number in islice((n * 7 % size for n in range(1, size + 1)), 4096) if number not in special]
-    words = words or [0]
-    count = texts * tokens
-    ids = [words[(number + different * 5) % len(words)] for number in range(count)]
+    step = next(number for number in count(7) if gcd(number, size) == 1)  # so that no word comes twice
+    numbers = [number * step % size for number in range(1, min(size, _WORDS) + 1)]
+    words = [number for number in numbers if number not in special]
+    words = words if len(words) > 1 else numbers
+    start = len(words) // 2 if different else 0
+    ids = [words[(start + place) % len(words)] for place in range(texts * tokens)]
     ids = torch.tensor(ids, device=_device(classifier)).view(texts, tokens)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if "token_type_ids" in classifier.backbone_arguments:  # as tokenizers give them: some embeddings need them whole
-        inputs["token_type_ids"] = torch.zeros_like(ids)
+        kinds = getattr(config, "type_vocab_sizes", None)  # TAPAS gives each token several types
+        inputs["token_type_ids"] = ids.new_zeros(*ids.shape, len(kinds)) if kinds else torch.zeros_like(ids)
     return inputs
 
 

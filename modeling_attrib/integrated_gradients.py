@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from .activation_capture import ActivationCapture, check_states, check_tensor
 from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
-from .backbone_parts import find_parts
+from .backbone_parts import find_parts, word_embeddings
 from .half_precision import GradientScale, at_least_float32
 from .propagation_rules import PropagationRules
 
@@ -197,9 +196,8 @@ def _classify_embeddings(
     if "inputs_embeds" in inputs:
         with rules:
             return classifier.classify(inputs | {"inputs_embeds": embeddings}, weights)
-    table = classifier.backbone.get_input_embeddings().weight  # T5 looks it up in two modules
-    lookups = [m for m in classifier.backbone.modules() if isinstance(m, nn.Embedding) and m.weight is table]
-    with ActivationCapture(lookups, side="output", replacement=embeddings) as capture, rules:
+    words = word_embeddings(classifier.backbone)
+    with ActivationCapture(words, side="output", replacement=embeddings) as capture, rules:
         logits = classifier.classify(inputs, weights)
     check_states(classifier, capture.values, inputs)
     return logits

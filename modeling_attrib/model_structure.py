@@ -14,7 +14,7 @@ from .activation_capture import ActivationCapture
 
 
 _hooks_of = itemgetter("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-_OWN_TO_TORCH = frozenset(vars(nn.Module()))
+OWN_TO_TORCH = frozenset(vars(nn.Module()))  # names of the attributes that every module has
 # What no forward pass computes with: names, what a Trainer or saving writes down, and the classifier's own memory.
 _NOT_COMPUTED_WITH = frozenset(
     {
@@ -102,7 +102,7 @@ class _Survey:
         if id(value) in self._identities:
             return self._identities[id(value)]
         if isinstance(value, torch.Tensor):
-            return (self._identity(value), _version(value)) if self._tensors else None
+            return (self._identity(value), version_of(value)) if self._tensors else None
         if id(value) in self._inside:  # it holds itself
             return "again"
         self._inside.add(id(value))
@@ -147,15 +147,16 @@ class _Survey:
 @lru_cache(maxsize=256)
 def _compared_attributes(names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[dict[str, Any]], Sequence[Any]]]:
     """Of a module's attributes, in this order, those that are compared, and what reads their values."""
-    compared = tuple(name for name in names if name not in _OWN_TO_TORCH and name not in _NOT_COMPUTED_WITH)
+    compared = tuple(name for name in names if name not in OWN_TO_TORCH and name not in _NOT_COMPUTED_WITH)
     return compared, itemgetter("training", "training", *compared)  # of one name it would give no tuple
 
 
 def weights_of(model: nn.Module) -> tuple[tuple[int, int], ...]:
     """Changes when a parameter or buffer is replaced or written to, but not through `.data`."""
     tensors = (*model.parameters(), *model.buffers())
-    return tuple((tensor.data_ptr(), _version(tensor)) for tensor in tensors)
+    return tuple((tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
 
 
-def _version(tensor: torch.Tensor) -> int:
+def version_of(tensor: torch.Tensor) -> int:
+    """Changes when the tensor is written to, but not through `.data`; inference-mode tensors have none."""
     return 0 if tensor.is_inference() else tensor._version

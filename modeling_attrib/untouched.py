@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
+from .model_structure import OWN_TO_TORCH, version_of
+
 
 _COPIED = 2**16  # elements: a larger buffer of whole numbers is a table, or packed weights as large as the model
 
@@ -49,11 +51,11 @@ class Untouched:
             if isinstance(value, (list, dict, set))
         ]
         self._buffers = [
-            (name, buffer, _version(buffer), _copy(buffer))
+            (name, buffer, version_of(buffer), _copy(buffer))
             for name, buffer in self._model.named_buffers()
             if not buffer.is_meta
         ]
-        self._weights = [(name, weight, _version(weight)) for name, weight in self._model.named_parameters()]
+        self._weights = [(name, weight, version_of(weight)) for name, weight in self._model.named_parameters()]
         self._device = self._model.device
         self._random = random.getstate(), random_state(self._device)
         return self
@@ -64,7 +66,7 @@ class Untouched:
         if random.getstate() != self._random[0]:
             random.setstate(self._random[0])
         set_random_state(self._random[1], self._device)
-        self.written = [name for name, weight, version in self._weights if _version(weight) != version]
+        self.written = [name for name, weight, version in self._weights if version_of(weight) != version]
         if self.written:
             return
         for name, thing, before in self._attributes:
@@ -75,7 +77,7 @@ class Untouched:
                     self.changes.append(f"the modules of {name or 'the model'}")
                 _refill(value, before)
         for name, buffer, version, copy in self._buffers:
-            if copy is None and _version(buffer) != version:
+            if copy is None and version_of(buffer) != version:
                 raise ValueError(f"running it writes to {name}, which is too large to be put back afterwards.")
             if copy is not None and not torch.equal(buffer, copy):  # batch norms write without a new version
                 with torch.no_grad():
@@ -97,10 +99,7 @@ def _attributes(thing: Any) -> dict[str, Any]:
     if not isinstance(thing, nn.Module):
         return dict(vars(thing))
     kept = {"_modules", "_buffers"}
-    return {name: value for name, value in list(vars(thing).items()) if name in kept or name not in _OWN_TO_TORCH}
-
-
-_OWN_TO_TORCH = frozenset(vars(nn.Module()))
+    return {name: value for name, value in list(vars(thing).items()) if name in kept or name not in OWN_TO_TORCH}
 
 
 def _same_items(one: Any, other: Any) -> bool:
@@ -117,10 +116,6 @@ def _refill(collection: Any, items: Any) -> None:
         collection.extend(items)
     else:
         collection.update(items)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _copy(buffer: torch.Tensor) -> torch.Tensor | None:

@@ -18,16 +18,24 @@ def word_out_of_place(classifier: nn.Module) -> str | None:
     A word must reach its own token there, no other one (MobileBERT's embeddings join each word with its neighbours),
     and the layers by no other way. Found by poisoning one word of each text with NaN, and by exchanging all words
     while the states in that place are held.
+
+    Raises:
+        ValueError: if the states are no finite numbers to begin with, which would hide both.
     """
     inputs = check_inputs(classifier, 3, 8)
     others = check_inputs(classifier, 3, 8, different=True)
     words = word_embeddings(classifier.backbone)
     place, side = embedding_place(find_parts(classifier.backbone), at_sum=False)
     with ActivationCapture(words, side="output") as embedded, ActivationCapture([place], side) as capture:
-        classifier.encode(inputs)
+        last = classifier.encode(inputs)
     check_states(classifier, embedded.values, inputs)
     check_states(classifier, capture.values, inputs)
     states = capture.values[0].detach()
+    if not bool(states.isfinite().all() and last.isfinite().all()):
+        raise ValueError(
+            f"{type(classifier.backbone).__name__}: the token states of ordinary words are not finite numbers, so that "
+            "nothing can be explained: look for a weight that is not a number, or load the model in a wider type."
+        )
     texts, tokens = inputs["input_ids"].shape
     poisoned = torch.arange(tokens) == (torch.arange(texts).unsqueeze(1) * 2 + 1) % tokens
     poisoned = poisoned.to(states.device)
@@ -39,7 +47,7 @@ def word_out_of_place(classifier: nn.Module) -> str | None:
         healthy,
     ):
         classifier.encode(inputs)
-    reached = capture.values[0].isnan().any(dim=-1) & ~states.isnan().any(dim=-1)
+    reached = capture.values[0].isnan().any(dim=-1)
     if bool((reached & ~poisoned).any()):
         return "its embeddings mix each word with its neighbours before the first layer"
     start, ends = random_state(classifier.device), []
@@ -47,7 +55,7 @@ def word_out_of_place(classifier: nn.Module) -> str | None:
         set_random_state(start, classifier.device)  # dropout, in training mode, is the same
         with ActivationCapture([place], side, replacement=states):
             ends.append(classifier.encode(given))
-    if (ends[1] - ends[0]).abs().max() > 1e-3 * ends[0].abs().max():
+    if not (ends[1] - ends[0]).abs().max() <= 1e-3 * ends[0].abs().max():  # NaN too
         return "words reach the logits by another way than through the first layer's input"
     return None
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from modeling_attrib.backbone_parts import word_embeddings
+
 from ..terminal.errors import UserError
 from .padding import pad_rows, padding_id
 
@@ -198,8 +200,9 @@ def _thinned_embeddings(model: PreTrainedModel, perturbed_texts: list[PerturbedT
                 kept[row, : len(perturbed.ids)] = drawn < np.array(perturbed.keep)[:, None]
         return output * torch.from_numpy(kept).to(output.device)
 
-    hook = model.get_input_embeddings().register_forward_hook(thin)
+    hooks = [module.register_forward_hook(thin) for module in word_embeddings(model)]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()

@@ -21,7 +21,8 @@ Scores = tuple[torch.Tensor, torch.Tensor]  # logits (texts, labels), scores (te
 LABELS = 3
 SHORT, LONG = 8, 11  # a multiple of the tiny windows and blocks, and not one
 WORDS_AT = (0, 3, 4, 7)
-OPTIONS: dict[str, dict[str, Any]] = {"integrated_gradients": {"steps": 2, "baseline": "zero"}}
+BASELINE = 4  # a word that no text has: on the way from it, unlike from silence, a norm of the words sees each step
+OPTIONS: dict[str, dict[str, Any]] = {"integrated_gradients": {"steps": 2, "baseline": BASELINE}}
 
 
 class WrongAnswerError(AssertionError):
@@ -182,8 +183,9 @@ def _tables(backbone: nn.Module, words: nn.Module) -> Iterator[torch.Tensor]:
     for module in backbone.modules():
         named = any(part in type(module).__name__.lower() for part in ("embed", "position"))
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            table = isinstance(module, nn.Embedding) or (named and tensor.dim() >= 2 and "norm" not in name.lower())
-            if table and tensor is not words.weight and tensor.is_floating_point():
+            table = isinstance(module, nn.Embedding) or (named and "norm" not in name.lower())
+            # Of one row at least: Gemma's tables hold a factor beside it, and words would be silent without.
+            if table and tensor.dim() >= 2 and tensor is not words.weight and tensor.is_floating_point():
                 yield tensor
 
 
@@ -207,7 +209,15 @@ def _is_silent(model: AttribForSequenceClassification, inputs: Inputs) -> bool:
     return bool(heard) and float(heard[0].abs().max()) == 0 and (not states or float(states[0].abs().max()) < 1e-12)
 
 
-def distance(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Largest difference, relative to the largest value."""
+def distance(one: torch.Tensor, other: torch.Tensor, at_least: float = 1e-12) -> float:
+    """Largest difference, relative to the largest value, or to `at_least`."""
     one, other = one.detach().double(), other.detach().double()
-    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-12))
+    return float((one - other).abs().max() / other.abs().max().clamp(min=at_least))
+
+
+def distance_of_scores(case: Case, one: torch.Tensor, other: Scores) -> float:
+    """As `distance`, of scores. Where a norm makes scores zero (a first token's gradient × input in MiniMax), what
+    rounding leaves of the logits is no score: some last digits of them do not count as a difference."""
+    logits, scores = other
+    rounding = 32 * torch.finfo(case.model.dtype).eps * float(logits.abs().max())
+    return distance(one, scores, at_least=rounding / case.tolerance)

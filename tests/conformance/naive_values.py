@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from tests.conformance.cases import LABELS, Case, Inputs, word_tables
+from tests.conformance.cases import BASELINE, LABELS, Case, Inputs, word_tables
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,13 @@ def gae(returned: Returned) -> torch.Tensor:
 
 @torch.no_grad()
 def path_integral(case: Case, inputs: Inputs, width: float) -> torch.Tensor:
-    """Σ of integrated gradients from silence, two steps of the Gauss-Legendre rule, by differences: (texts, labels)."""
+    """Σ of integrated gradients from `BASELINE` on, by differences: (texts, labels). Two steps, Gauss-Legendre rule."""
 
     def logits(share: float) -> torch.Tensor:
-        tables = word_tables(case.bare)
-        handles = [table.register_forward_hook(lambda module, given, words: words * share) for table in tables]
+        def go(table: nn.Module, given: tuple[torch.Tensor, ...], words: torch.Tensor) -> torch.Tensor:
+            return table.forward(torch.full_like(given[0], BASELINE)).lerp(words, share)
+
+        handles = [table.register_forward_hook(go) for table in word_tables(case.bare)]
         try:
             return naive_pass(case, inputs).logits
         finally:

@@ -151,7 +151,7 @@ def zero_biases(model: torch.nn.Module) -> None:
     """Leave the model without constants: a frozen network is then linear in its embeddings."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.rpartition(".")[2] == "bias":
+            if name.endswith("bias"):  # GPT-NeoX-Japanese has a dense_bias
                 parameter.zero_()
 
 

@@ -7,7 +7,7 @@ from architectures import ARCHITECTURES, batch, build
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from modeling_attrib.attention_masks import QuerylessMasks, common_to_queries
+from modeling_attrib.attention_masks import FiniteScores, QuerylessMasks, common_to_queries
 
 
 pytestmark = pytest.mark.skipif(transformers.__version__ < "5", reason="transformers 4 expands masks itself")
@@ -67,3 +67,15 @@ def test_what_was_written_to_is_not_known_any_more():
         numbers = torch.tensor([5, 6, 7]).new_ones((3, 1)) & torch.tensor([[5, 6, 7]])
         assert torch.equal(window & row, torch.tensor([[True, False, False], [True, False, True], [True, False, True]]))
     assert numbers[0].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("computed", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("scored", [torch.float32, torch.float64], ids=str)
+def test_a_query_that_sees_nothing_gives_numbers_whatever_a_softmax_narrows_or_widens(scored, computed):
+    scores = torch.full((1, 1, 2, 3), torch.finfo(torch.float64).min, dtype=torch.float64).to(scored)
+    scores[..., 0, 1] = 1.0
+    with FiniteScores():
+        shares = scores.softmax(dim=-1, dtype=computed)
+    assert shares.dtype == computed
+    expected = torch.tensor([[0.0, 1.0, 0.0], [1 / 3] * 3], dtype=computed)
+    torch.testing.assert_close(shares[0, 0], expected)

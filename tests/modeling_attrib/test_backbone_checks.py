@@ -3,6 +3,7 @@
 import copy
 import random
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from modeling_attrib import AttribConfig, AttribForSequenceClassification, list_
 from modeling_attrib.activation_capture import ActivationCapture
 from modeling_attrib.attention_records import AttentionRecorder
 from modeling_attrib.attribution_methods import get_attribution_method
+from modeling_attrib.check_inputs import check_inputs
 
 
 METHODS = {method["name"]: method for method in list_attribution_methods()}
@@ -63,6 +65,56 @@ def test_experts_written_out_by_hand_are_refused(family):
     model = other(family, sizes=MIXTRAL, pooling="last")
     with pytest.raises(ValueError, match=r"of the relevance unaccounted for|activations: the rule met"):
         explain(model, attribution_method="lrp")
+
+
+def test_a_part_without_a_rule_is_found_though_one_text_hides_it():
+    """The head reads a token that sees itself alone, and of that word the part's factor does nothing."""
+    model = build("llama", pooling="cls")
+    word, layer, seen = check_inputs(model, 1, 8)["input_ids"][:, :1], model.backbone.layers[1], []
+    handle = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        model.backbone(input_ids=word)
+    handle.remove()
+
+    def square(module, args):
+        does_nothing = (args[0] - seen[0]).abs().amax(dim=-1, keepdim=True) < 1e-6
+        return (torch.where(does_nothing, args[0], args[0] * args[0].abs()), *args[1:])
+
+    layer.register_forward_pre_hook(square)
+    with pytest.raises(ValueError, match="of the relevance unaccounted for"):
+        explain(model, attribution_method="lrp")
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", "saliency"])
+def test_a_model_whose_states_are_no_numbers_is_not_taken_for_a_sound_one(method):
+    """Nor is it remembered as one: MobileBERT mixes words, which NaN would hide."""
+    model = mobilebert()
+    weight = model.backbone.encoder.layer[0].intermediate.dense.weight
+    kept = weight[0, 0].item()
+    with torch.no_grad():
+        weight[0, 0] = torch.nan
+        with pytest.raises(ValueError, match=r"MobileBertModel: .* not finite"):
+            explain(model, attribution_method=method)
+        weight[0, 0] = kept
+    with pytest.raises(ValueError, match="its embeddings mix"):
+        explain(model, attribution_method=method)
+
+
+@pytest.mark.parametrize("size", [2, 5, 7, 8, 14, 35, 49, 120])
+@pytest.mark.parametrize("special", [(), (0, 1)], ids=["none", "two special"])
+def test_a_different_text_has_another_word_in_each_place(size, special):
+    config = SimpleNamespace(vocab_size=size, pad_token_id=None, suppressed_token_id=list(special))
+    model = SimpleNamespace(
+        config=SimpleNamespace(get_text_config=lambda: config),
+        backbone_arguments=("input_ids",),
+        backbone=nn.Module(),
+        device=torch.device("cpu"),
+    )
+    one, other = (check_inputs(model, 3, 8, different=different)["input_ids"] for different in (False, True))
+    assert bool((one != other).all())
+    assert max(one.max(), other.max()) < size
+    if size - len(special) >= 2:
+        assert not set(special) & set(torch.cat([one, other]).flatten().tolist())
 
 
 def test_what_was_refused_is_asked_again():
@@ -342,6 +394,16 @@ def test_a_structure_is_probed_once(pooling, passes):
     passes.clear()
     explain(model)
     assert len(passes) == 1
+
+
+@pytest.mark.parametrize("config", [{}, {"feature_adjustment": "attribution"}], ids=["explained", "adjusted"])
+def test_the_copies_of_data_parallel_are_refused_instead_of_checked_at_each_call(config, passes):
+    model = build("bert", **config)
+    copied = model._replicate_for_data_parallel()
+    with pytest.raises(ValueError, match=r"nn\.DataParallel .*torchrun"):
+        explain(copied) if not config else copied(**make_batch(), output_attributions=False)
+    assert not passes
+    assert explain(model).attributions.abs().sum() > 0
 
 
 def test_a_changed_structure_is_probed_again():

@@ -26,6 +26,7 @@ from transformers import (
     NystromformerConfig,
     OPTConfig,
     RwkvConfig,
+    TapasConfig,
     XLMConfig,
     XLNetConfig,
     YosoConfig,
@@ -325,3 +326,16 @@ def test_a_compiled_model_gives_the_same_explanation(method, gradients):
 def test_a_backbone_without_token_states_says_so():
     with pytest.raises(ValueError, match="DPRQuestionEncoder returns no token states"):
         explain(classifier(DPRConfig(**SIZE, projection_dim=0)), texts(2, 6), "lrp")
+
+
+TAPAS = TapasConfig(**SIZE)
+
+
+@pytest.mark.parametrize("kinds", ["none", "of each token"])
+def test_a_backbone_with_several_types_of_each_token_is_explained(kinds):
+    model = classifier(TAPAS)
+    inputs = texts(2, 6)
+    if kinds == "of each token":
+        inputs["token_type_ids"] = torch.zeros(2, 6, len(TAPAS.type_vocab_sizes), dtype=torch.long)
+    output = explain(model, inputs, "lrp")
+    assert output.attributions.abs().min() > 0

@@ -11,6 +11,7 @@ from transformers import (
     LlamaForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
+    T5Config,
 )
 
 from attrib_lab.evaluation import perturbation_runner
@@ -168,6 +169,13 @@ def own_model():
     return AttribForSequenceClassification(config).eval()
 
 
+def t5():
+    """Looks words up in another module than its table is in."""
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=SIZE["vocab_size"], d_model=16, d_kv=8, num_layers=2, num_heads=2, d_ff=32)
+    return AttribForSequenceClassification(AttribConfig(backbone_config=config, num_labels=3)).eval()
+
+
 def random_variants(count=60):
     generator = np.random.default_rng(0)
     return [
@@ -227,9 +235,10 @@ def test_answers_are_float64_and_leave_no_hook():
     assert not model.table._forward_hooks
 
 
-def test_thinned_embeddings_belong_to_the_variant():
+@pytest.mark.parametrize("make", [stock_model, t5])
+def test_thinned_embeddings_belong_to_the_variant(make):
     # Each of two entries stays with its token's rate, whoever else is in the batch.
-    model = stock_model()
+    model = make()
     logits = classifier_logits(model, TOKENIZER)
     soft = PerturbedText((2, 5, 6, 3), keep=(1.0, 0.5, 0.5, 1.0), seed=7)
     company = [PerturbedText((2, *[8] * 9, 3)), PerturbedText((2, 5, 6, 3)), soft._replace(seed=8), soft]
