@@ -24,6 +24,7 @@ class ExplainableClassifier(Protocol):
 
     config: PretrainedConfig
     backbone: nn.Module
+    original: nn.Module | None
     expnet: nn.Module | None
     num_layers: int
     device: torch.device

@@ -56,21 +56,27 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(("LayerNorm", "RMSNorm"))
 
 
-def find_parts(backbone: nn.Module) -> BackboneParts:
+def find_parts(backbone: nn.Module, original: nn.Module | None = None) -> BackboneParts:
     """Locate the parts of `backbone`.
+
+    Args:
+        original: the classifier around it, of whose head the norms and activations are parts too.
 
     Raises:
         ValueError: naming the part, when the stack of layers or the word embeddings cannot be found.
     """
     modules = dict(backbone.named_modules())
+    inside = set(modules.values())
+    head = {} if original is None else {name: m for name, m in original.named_modules() if m not in inside}
+    everywhere = modules | head
     stack_name = _find_layer_stack(backbone, modules)
     return BackboneParts(
         name=type(backbone).__name__,
         attention_kernel=attention_kernel(backbone),
         embedding_norm=_find_embedding_norm(backbone, modules, stack_name),
         layers=tuple(modules[stack_name]),
-        norms={name: module for name, module in modules.items() if is_norm(module)},
-        activations={name: module for name, module in modules.items() if isinstance(module, _ACTIVATION_CLASSES)},
+        norms={name: module for name, module in everywhere.items() if is_norm(module)},
+        activations={name: module for name, module in everywhere.items() if isinstance(module, _ACTIVATION_CLASSES)},
     )
 
 

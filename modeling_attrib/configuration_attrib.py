@@ -8,6 +8,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 
 ATTRIB_VERSION = "0.1.0"  # here only: setup.cfg reads it from this line, and every saved config.json names it
+CLASSIFIER_HEADS = ("linear", "original")
 POOLINGS = ("mean", "cls", "last")
 FEATURE_ADJUSTMENTS = ("none", "attribution")
 ATTRIBUTION_HEADS = ("none", "importance", "labels")
@@ -19,9 +20,11 @@ class AttribConfig(PretrainedConfig):
 
     Args:
         backbone_config: configuration of the encoder: any `PretrainedConfig` that `AutoModel` knows, or its
-            dictionary (with `model_type`).
+            dictionary (with `model_type`). For an original head, that of the whole classifier.
+        classifier_head: `"linear"`, a pooled text vector and a linear layer; or `"original"`, the head of a classifier
+            of transformers' own, kept as it is (see `from_classifier`).
         pooling: how token states become one text vector: `"mean"`, `"cls"` or `"last"`. Over the real tokens, from
-            the first or from the last of them, for decoders.
+            the first or from the last of them, for decoders. Of an original head, which tokens it reads.
         classifier_dropout: dropout on the text vector while training.
         attribution_method: default method of `forward`; see `list_attribution_methods()`.
         attribution_options: options of that method, e.g. `{"orientation": "query"}` for
@@ -57,6 +60,7 @@ class AttribConfig(PretrainedConfig):
     def __init__(
         self,
         backbone_config: PretrainedConfig | dict[str, Any] | None = None,
+        classifier_head: str = "linear",
         pooling: str = "mean",
         classifier_dropout: float = 0.1,
         attribution_method: str = "damped_lrp",
@@ -71,6 +75,12 @@ class AttribConfig(PretrainedConfig):
         contrastive_temperature: float = 0.1,
         **kwargs: Any,
     ) -> None:
+        if classifier_head not in CLASSIFIER_HEADS:
+            raise ValueError(
+                f"classifier_head={classifier_head!r} is unknown: use one of {', '.join(CLASSIFIER_HEADS)}."
+            )
+        if classifier_head == "original" and (feature_adjustment != "none" or contrastive_weight):
+            raise ValueError("an original head is kept as it is: no feature_adjustment and no contrastive_weight.")
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling!r} is unknown: use one of {', '.join(POOLINGS)}.")
         if attribution_head not in ATTRIBUTION_HEADS:
@@ -91,6 +101,7 @@ class AttribConfig(PretrainedConfig):
             backbone_config = AutoConfig.for_model(**backbone_config)
         # Set before super().__init__(): it hands attn_implementation down to the sub-configurations it finds.
         self.backbone_config = backbone_config
+        self.classifier_head = classifier_head
         self.pooling = pooling
         self.classifier_dropout = classifier_dropout
         self.attribution_method = attribution_method

@@ -1,6 +1,7 @@
 """A sequence classifier around any encoder that returns logits and signed per-token attributions from one call."""
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from .feature_adjustment import encode_and_weigh, outside_inference_mode
 from .half_precision import at_least_float32
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
 from .losses import classification_loss
+from .original_classifier import fresh_classifier, load_classifier, stock_classifier, tokens_read
 from .pooling import pooling_weights, weighted_sum
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .random_scores import random  # noqa: F401 - what it registers
@@ -82,25 +84,35 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         if config.backbone_config is None:
             raise ValueError("AttribConfig needs a backbone_config; or use from_backbone('name or folder').")
         self.num_labels = config.num_labels
-        factory, arguments = backbone_factory(config.backbone_config)
-        self.backbone = factory.from_config(config.backbone_config, **arguments)
         width = getattr(config.get_text_config(), "hidden_size", None)
         if width is None:
             name = type(config.backbone_config).__name__
             raise ValueError(f"{name} does not say how wide token states are (hidden_size): it is not supported.")
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(width, config.num_labels)
+        self.original: PreTrainedModel | None = None
+        if config.classifier_head == "original":
+            self.original = fresh_classifier(config.backbone_config)
+        else:
+            factory, arguments = backbone_factory(config.backbone_config)
+            self.backbone = factory.from_config(config.backbone_config, **arguments)
+            self.dropout = nn.Dropout(config.classifier_dropout)
+            self.classifier = nn.Linear(width, config.num_labels)
         self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
         self._checks = BackboneChecks()
-        self.backbone_arguments = frozenset(inspect.signature(self.backbone.forward).parameters)
+        self.backbone_arguments = frozenset(inspect.signature((self.original or self.backbone).forward).parameters)
         if "attention_mask" not in self.backbone_arguments:
             raise ValueError(
                 f"{type(self.backbone).__name__} takes no attention_mask: it would read padding as text, and logits "
                 "would depend on it; this backbone is not supported."
             )
         self.post_init()
+
+    def __getattr__(self, name: str) -> Any:
+        """The backbone of an original classifier is a part of that; it has no second name among the weights."""
+        if name == "backbone" and self._modules.get("original") is not None:
+            return self._modules["original"].base_model
+        return super().__getattr__(name)
 
     @property
     def device(self) -> torch.device:
@@ -168,6 +180,60 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         model.eval()
         if model.device.type == "meta":  # without numbers yet: found out once it explains
             return model
+        with model.examined(get_attribution_method(config.attribution_method)):
+            return model
+
+    @classmethod
+    def from_classifier(
+        cls,
+        classifier: "str | PreTrainedModel | nn.Module",
+        *,
+        attn_implementation: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        **config_arguments: Any,
+    ) -> "AttribForSequenceClassification":
+        """A finished classifier of transformers' own, which explains itself from now on.
+
+        Its weights and its head stay as they are: the logits are the same. Labels and problem type come along.
+
+        Args:
+            classifier: Hub id or folder of any model that `AutoModelForSequenceClassification` loads, or of an adapter
+                for one (with peft installed); or such a model object, which is held, not copied; or peft's model,
+                whose adapter is merged in a copy; or a `CrossEncoder` of sentence-transformers.
+            attn_implementation, dtype: as in `from_backbone`; a model object keeps its own.
+            config_arguments: what `AttribConfig` takes of attribution methods; for an adapter `num_labels` or
+                `id2label` too, which its files do not say.
+
+        Returns:
+            The classifier, in evaluation mode.
+
+        Raises:
+            ValueError: for a model without a trained head or of another kind, with the door that takes it; naming the
+                part, if the attribution rules cannot find their way in it; and as `from_backbone`.
+            TypeError: for an argument that nothing reads.
+        """
+        check_argument_names(config_arguments, "from_classifier")
+        labels = {name: config_arguments.pop(name) for name in ("num_labels", "id2label") if name in config_arguments}
+        if isinstance(classifier, str):
+            classifier = load_classifier(classifier, attn_implementation, dtype, labels)
+        elif labels:
+            raise ValueError("a classifier's labels come along: set them in its own configuration.")
+        original = stock_classifier(classifier).eval()
+        config = AttribConfig(
+            backbone_config=copy.deepcopy(original.config),
+            classifier_head="original",
+            pooling=tokens_read(original),
+            attn_implementation=attention_kernel(original.base_model),
+            id2label=original.config.id2label,
+            problem_type=original.config.problem_type,
+            **config_arguments,
+        )
+        with torch.device("meta"):  # weights that are replaced by the classifier's own
+            model = cls(config)
+        model.original, model.expnet = original, build_expnet(config)
+        if model.expnet is not None:
+            model.expnet.to(original.device, original.dtype)
+        model.eval()
         with model.examined(get_attribution_method(config.attribution_method)):
             return model
 
@@ -285,13 +351,15 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         return self.run_backbone(inputs).last_hidden_state
 
     def classify(self, inputs: Inputs, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (batch, labels); `weights` (batch, tokens) fixes how much the head reads of each token.
+        """Logits (batch, labels); `weights` (batch, tokens) fixes how much a linear head reads of each token.
 
         Raises:
             ValueError: naming the layer, if gradients are on and some layer passes none.
         """
         if torch.is_grad_enabled():
             self._checks.refuse_without_gradient(self)
+        if self.original is not None:
+            return self._run(self.original, inputs).logits
         if weights is not None:
             return self._read(self.encode(inputs), weights)[1]
         encoded, weights = self._encode_and_weigh(inputs)
@@ -352,13 +420,18 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         return [name for name, on in asked.items() if (getattr(self.config, f"output_{name}") if on is None else on)]
 
     def run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
-        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
-        extra |= {f"output_{name}": True for name in returned}
-        with FiniteScores() if self.dtype == torch.float64 else contextlib.nullcontext():
-            output = self.backbone(**inputs, **extra, return_dict=True)
+        """The backbone's output, with its token states (batch, tokens, width) and what is `returned` beside them."""
+        output = self._run(self.backbone, inputs, returned)
         if "last_hidden_state" not in output:
             raise ValueError(f"{type(self.backbone).__name__} returns no token states (last_hidden_state) to classify.")
         self._check_states(output.last_hidden_state, inputs)
+        return output
+
+    def _run(self, part: nn.Module, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
+        extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
+        extra |= {f"output_{name}": True for name in returned}
+        with FiniteScores() if self.dtype == torch.float64 else contextlib.nullcontext():
+            output = part(**inputs, **extra, return_dict=True)
         for name in returned:
             layers = output.get(name)
             if not layers or any(layer is None for layer in layers):
@@ -367,7 +440,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         return output
 
     def _check_states(self, states: torch.Tensor, inputs: Inputs) -> None:
-        expected = (*inputs["attention_mask"].shape, self.classifier.in_features)
+        expected = (*inputs["attention_mask"].shape, self.config.get_text_config().hidden_size)
         if tuple(states.shape) != expected:
             raise ValueError(
                 f"{type(self.backbone).__name__}: its token states have shape {tuple(states.shape)}, and by its "
@@ -389,6 +462,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     def plain_weights(self, inputs: Inputs) -> torch.Tensor:
         """How much the configuration's pooling reads of each token, features adjusted or not: (batch, tokens)."""
+        if self.original is not None:
+            return pooling_weights(inputs["attention_mask"], self.config.pooling, self.dtype)
         weight = self.classifier.weight  # a method, where torch has quantised the layer
         dtype = weight.dtype if isinstance(weight, torch.Tensor) else self.dtype
         return pooling_weights(inputs["attention_mask"], self.config.pooling, dtype)
@@ -402,8 +477,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     def _plain_pass(self, inputs: Inputs, labels: torch.Tensor | None, returned: Sequence[str]) -> dict[str, Any]:
         """Loss, logits and the backbone's states that are returned, with their ordinary graph."""
-        encoded, weights = self._encode_and_weigh(inputs, returned)
-        features, logits = self._read(encoded.last_hidden_state, weights)
+        if self.original is not None:
+            encoded = self._run(self.original, inputs, returned)
+            features, logits = None, encoded.logits
+        else:
+            encoded, weights = self._encode_and_weigh(inputs, returned)
+            features, logits = self._read(encoded.last_hidden_state, weights)
         loss = None if labels is None else classification_loss(self.config, features, logits, labels)
         return {"loss": loss, "logits": logits} | {name: encoded[name] for name in returned}
 

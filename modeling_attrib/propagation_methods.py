@@ -66,7 +66,7 @@ def run_under_rules(
     Raises:
         ValueError: naming the part, if a rule does not meet what it is for.
     """
-    parts = find_parts(classifier.backbone)
+    parts = find_parts(classifier.backbone, classifier.original)
     weights = classifier.token_weights(inputs)
     head_weights = weights if attention and classifier.reads_one_token() else None
     mode = PropagationRules(

@@ -138,8 +138,10 @@ class PropagationRules(TorchFunctionMode):
             self._handlers |= {
                 F.layer_norm: self._layer_norm,
                 F.rms_norm: self._rms_norm,
-                torch.rsqrt: self._rsqrt,
-                torch.Tensor.rsqrt: self._rsqrt,
+                torch.rsqrt: self._root,
+                torch.Tensor.rsqrt: self._root,
+                torch.sqrt: self._root,
+                torch.Tensor.sqrt: self._root,
             }
         if activation:
             self._add_activation_handlers()
@@ -152,11 +154,10 @@ class PropagationRules(TorchFunctionMode):
                     f"activation {name!r} ({type(module).__name__}) has no propagation rule; "
                     "use attribution_method='lrp_ah_ln', which needs none."
                 )
-        squashed = bool(kinds & _SQUASHED_PRODUCTS)
-        if squashed and "Tanh" in kinds:
-            name = next(name for name, module in self._parts.activations.items() if isinstance(module, nn.Tanh))
-            raise ValueError(f"activation {name!r} (Tanh) beside a tanh-based GELU has no propagation rule.")
-        tanh = self._squash if squashed else self._tanh
+        tanh = self._tanh
+        if kinds & _SQUASHED_PRODUCTS:
+            tanh = self._tanh_of_either_kind
+            self._handlers[F.linear] = self._linear  # whose outputs are told apart, parameters frozen or not
         self._handlers |= {
             F.gelu: self._gelu,
             F.silu: self._silu,
@@ -184,7 +185,7 @@ class PropagationRules(TorchFunctionMode):
     ) -> torch.Tensor:
         weight, bias = self._constant(weight), self._constant(bias)
         if not self._reads_rows_of(input):
-            return func(input, weight, bias)
+            return _mark(func(input, weight, bias), "linear")
         return _mark(self._of_read_tokens(lambda states: func(states, weight, bias), input), "read")
 
     def _reads_rows_of(self, input: torch.Tensor) -> bool:
@@ -281,8 +282,9 @@ class PropagationRules(TorchFunctionMode):
         slope = torch.rsqrt(wide.pow(2).mean(dim=axes, keepdim=True) + eps).to(output.dtype)
         return rescale(input, slope if weight is None else slope * weight.detach(), output.detach())
 
-    def _rsqrt(self, func: Callable[..., Any], variance: torch.Tensor, **kw: Any) -> torch.Tensor:
-        self._root_mean_squares_seen += 1
+    def _root(self, func: Callable[..., Any], variance: torch.Tensor, **kw: Any) -> torch.Tensor:
+        """√ or 1/√ of what a norm that is written out finds in the text."""
+        self._root_mean_squares_seen += variance.requires_grad
         return func(variance.detach(), **kw)
 
     # Activations ----------------------------------------------------------------------------------------------
@@ -307,6 +309,11 @@ class PropagationRules(TorchFunctionMode):
 
     def _tanh(self, func: Callable[..., Any], input: torch.Tensor) -> torch.Tensor:
         return self._secant(func, input, 1.0)
+
+    def _tanh_of_either_kind(self, func: Callable[..., Any], input: torch.Tensor) -> torch.Tensor:
+        """An activation of its own behind a linear layer (ALBERT's pooler); else the inside of a tanh-based GELU."""
+        own = _marked(input, "linear") or _marked(input, "read")
+        return self._tanh(func, input) if own else self._squash(func, input)
 
     def _squash(self, func: Callable[..., Any], input: torch.Tensor) -> torch.Tensor:
         self._activations_seen += 1

@@ -79,7 +79,10 @@ class TextInference:
         names = windows[0].inputs.keys()
         if any(window.inputs.keys() != names for window in windows):
             raise ValueError("texts of one batch need the same inputs: give all of them the same tokenizer arguments.")
-        padding = {"input_ids": self._tokenizer.pad_token_id or 0}  # any token will do: the mask hides it
+        # Behind the mask any token will do, but a stock decoder's head looks for its own padding.
+        own = getattr(getattr(self._model, "original", None), "config", None)
+        known = (getattr(own, "pad_token_id", None), self._tokenizer.pad_token_id)
+        padding = {"input_ids": next((token for token in known if token is not None), 0)}
         return {
             name: pad_sequence(
                 [torch.tensor(window.inputs[name]) for window in windows], True, padding_value=padding.get(name, 0)
