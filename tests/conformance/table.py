@@ -39,6 +39,9 @@ REASONS = {
     r"is not \(batch, tokens, width\)": "states are not (texts, tokens, width)",
     r"changes itself when it reads a short text": "changes itself when it reads a short text",
     r"You have to specify bbox": "needs boxes beside the text",
+    r"does not say how wide token states are": "does not say how wide its states are",
+    r"returns no token states": "returns no states of tokens",
+    r"QuantEmbedding takes or gives a tuple": "embeds words as whole numbers and a scale",
 }
 
 

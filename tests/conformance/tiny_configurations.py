@@ -1,5 +1,6 @@
 """A tiny configuration of any model type: its default one, with every size that goes by a known name made small."""
 
+import copy
 from typing import Any
 
 from transformers import CONFIG_MAPPING, PretrainedConfig
@@ -146,7 +147,8 @@ def tiny_configuration(model_type: str, layers: int = 2) -> PretrainedConfig:
         layers: how many layers, at least; more where the default has more kinds of them.
     """
     factory = CONFIG_MAPPING[model_type]
-    return factory(**_shrunk(factory().to_dict(), layers) | OVERRIDES.get(model_type, {}))
+    overrides = copy.deepcopy(OVERRIDES.get(model_type, {}))  # configurations write to what they are given
+    return factory(**_shrunk(factory().to_dict(), layers) | overrides)
 
 
 def _shrunk(default: dict[str, Any], layers: int) -> dict[str, Any]:

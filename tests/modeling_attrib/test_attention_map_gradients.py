@@ -95,8 +95,9 @@ def test_frozen_weights_change_nothing(name):
     model, inputs = build(name), make_batch()
     before = {method: explain(model, inputs, method) for method in REFERENCES}
     model.requires_grad_(False)
-    for method, expected in before.items():
-        assert torch.equal(explain(model, inputs, method), expected)
+    for method, expected in before.items():  # to rounding: a position bias that is trained has a kernel of its own
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(explain(model, inputs, method), expected, rtol=0, atol=1e-12 * scale)
 
 
 # The fold ---------------------------------------------------------------------------------------------------
