@@ -40,8 +40,9 @@ class AttentionRecord:
         """A, (batch, heads, tokens, tokens)."""
         if self.probabilities is not None:
             return self.probabilities
-        scale = 1.0 / math.sqrt(self.query.shape[-1]) if self.scale is None else self.scale
-        scores = (self.query * scale) @ self.key.transpose(-1, -2)
+        query, key = self._factors()
+        scale = 1.0 / math.sqrt(query.shape[-1]) if self.scale is None else self.scale
+        scores = (query * scale) @ key.transpose(-1, -2)
         lowest = torch.finfo(scores.dtype).min  # not -inf: a padding row that sees nothing would become NaN
         if self.is_causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
@@ -54,13 +55,13 @@ class AttentionRecord:
     def attend(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over heads h and keys j of A_ij x_j: (batch, tokens, width) -> (batch, tokens, width)."""
         if self.probabilities is not None:
-            return self._summed_heads().to(values.dtype) @ values
+            return _sum_heads(self.probabilities).to(values.dtype) @ values
         return self._by_columns(values, self._attend)
 
     def attend_transposed(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over heads h and queries i of A_ij x_i: (batch, tokens, width) -> (batch, tokens, width)."""
         if self.probabilities is not None:
-            return self._summed_heads().to(values.dtype).transpose(1, 2) @ values
+            return _sum_heads(self.probabilities).to(values.dtype).transpose(1, 2) @ values
         return self._by_columns(values, self._attend_transposed)
 
     @property
@@ -68,20 +69,24 @@ class AttentionRecord:
         """Of A: (batch, heads, queries, keys)."""
         if self.probabilities is not None:
             return tuple(self.probabilities.shape)
-        return (*self.query.shape[:-1], self.key.shape[-2])
+        query, key = self._factors()
+        return (*query.shape[:-1], key.shape[-2])
 
     @property
     def heads(self) -> int:
         """Number of attention heads."""
         return self.shape[1]
 
-    def _summed_heads(self) -> torch.Tensor:
-        return self.probabilities.sum(dim=1, dtype=sum_type(self.probabilities))
+    def _factors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.query is not None, "a record has probabilities or factors"
+        assert self.key is not None
+        return self.query, self.key
 
     def _by_columns(self, values: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         # A value as wide as a head keeps the fused kernel; another width would fall back to the tokens × tokens one.
-        width = self.query.shape[-1]
-        padded = F.pad(values.to(self.query.dtype), (0, -values.shape[-1] % width))
+        query, _ = self._factors()
+        width = query.shape[-1]
+        padded = F.pad(values.to(query.dtype), (0, -values.shape[-1] % width))
         parts = [
             product(part.unsqueeze(1).expand(-1, self.heads, -1, -1).contiguous()).sum(dim=1, dtype=values.dtype)
             for part in padded.split(width, dim=-1)
@@ -89,9 +94,8 @@ class AttentionRecord:
         return torch.cat(parts, dim=-1)[..., : values.shape[-1]].to(values.dtype)
 
     def _attend(self, values: torch.Tensor) -> torch.Tensor:
-        return F.scaled_dot_product_attention(
-            self.query, self.key, values, self.mask, is_causal=self.is_causal, scale=self.scale
-        )
+        query, key = self._factors()
+        return F.scaled_dot_product_attention(query, key, values, self.mask, is_causal=self.is_causal, scale=self.scale)
 
     def _attend_transposed(self, values: torch.Tensor) -> torch.Tensor:
         # Aᵀ·x is the vector-Jacobian product of the attention output with respect to the value.
@@ -101,12 +105,16 @@ class AttentionRecord:
         return torch.autograd.grad(output, argument, values)[0]
 
 
+def _sum_heads(probabilities: torch.Tensor) -> torch.Tensor:
+    return probabilities.sum(dim=1, dtype=sum_type(probabilities))
+
+
 class AttentionRecorder(TorchFunctionMode):
     """Context manager that keeps an `AttentionRecord`, and A's shape, of every attention product in this thread."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: list[AttentionRecord] = []
+        self.records: list[Any] = []  # `AttentionRecord`s, or what a subclass keeps of them
         self.shapes: list[tuple[int, ...]] = []
 
     def __torch_function__(
@@ -124,7 +132,7 @@ class AttentionRecorder(TorchFunctionMode):
         self.shapes.append(record.shape)
         self.records.append(record)
 
-    def layers(self, classifier: ExplainableClassifier, inputs: Inputs) -> list[AttentionRecord]:
+    def layers(self, classifier: ExplainableClassifier, inputs: Inputs) -> list[Any]:
         """The records, one per layer.
 
         Raises:

@@ -2,9 +2,9 @@
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
-from torch import nn
 from transformers.utils import ModelOutput
 
 from .activation_capture import ActivationCapture, check_layers, start_of_graph
@@ -16,12 +16,11 @@ from .half_precision import GradientScale, at_least_float32
 from .pooling import weighted_sum
 
 
-def encode_and_weigh(
-    classifier: nn.Module, inputs: Inputs, returned: Sequence[str] = ()
-) -> tuple[ModelOutput, torch.Tensor]:
+def encode_and_weigh(classifier: Any, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[Any, torch.Tensor]:
     """The backbone's output, and softmax(α/τ), how much the head reads of each token's last state: (batch, tokens).
 
     Args:
+        classifier: an `AttribForSequenceClassification` whose head reads adjusted features.
         returned: what of the backbone's output is asked for beside its last states.
     """
     # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
@@ -52,7 +51,7 @@ def encode_and_weigh(
                 combine_attention_and_gradient(records[layer], scale.restore(gradient), state, mask)
                 for layer, gradient, state in zip(layers, gradients, states)
             )
-            scores = at_least_float32(alpha) / config.feature_adjustment_temperature
+            scores = at_least_float32(cast(torch.Tensor, alpha)) / config.feature_adjustment_temperature
             weights = scores.masked_fill(~mask.bool(), -torch.inf).softmax(dim=-1).nan_to_num().to(hidden.dtype)
     return (encoded, weights) if training else (_detached(encoded), weights.detach())
 

@@ -158,7 +158,7 @@ def _baseline(
     if baseline == "zero":
         return text.masked_fill(moves.unsqueeze(-1), 0.0)
     embeddings = classifier.backbone.get_input_embeddings()
-    token = _baseline_id(classifier, baseline, embeddings.weight.shape[0])
+    token = _baseline_id(classifier, baseline, cast(torch.Tensor, embeddings.weight).shape[0])
     return torch.where(moves.unsqueeze(-1), embeddings(torch.tensor([token], device=text.device)), text)
 
 

@@ -23,8 +23,12 @@ def classification_loss(
         A scalar.
     """
     if config.problem_type is None:
-        single = "single_label_classification" if labels.dtype in (torch.long, torch.int) else None
-        config.problem_type = "regression" if config.num_labels == 1 else single or "multi_label_classification"
+        if config.num_labels == 1:
+            config.problem_type = "regression"
+        elif labels.dtype in (torch.long, torch.int):
+            config.problem_type = "single_label_classification"
+        else:
+            config.problem_type = "multi_label_classification"
     if config.problem_type == "regression":
         return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype).view_as(logits.squeeze(-1)))
     if config.problem_type == "multi_label_classification":

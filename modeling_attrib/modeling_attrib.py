@@ -5,12 +5,11 @@ import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
 
 from .attention_map_gradients import gae  # noqa: F401 - what it registers
 from .attention_masks import FiniteScores
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
 class AttribPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation; weights of the backbone are its own class's business."""
 
+    config: AttribConfig
     config_class = AttribConfig
     base_model_prefix = "backbone"
     supports_gradient_checkpointing = True
@@ -81,7 +81,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         super().__init__(config)
         if config.backbone_config is None:
             raise ValueError("AttribConfig needs a backbone_config; or use from_backbone('name or folder').")
-        self.num_labels = config.num_labels
+        self.num_labels = cast(int, config.num_labels)
         factory, arguments = backbone_factory(config.backbone_config)
         self.backbone = factory.from_config(config.backbone_config, **arguments)
         width = getattr(config.get_text_config(), "hidden_size", None)
@@ -90,7 +90,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             raise ValueError(f"{name} does not say how wide token states are (hidden_size): it is not supported.")
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(width, config.num_labels)
+        self.classifier = nn.Linear(width, self.num_labels)
         self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
         self._checks = BackboneChecks()
@@ -112,7 +112,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """The first weight's type of floating point; float32 where none is in sight."""
         return next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), torch.float32)
 
-    def to(self, *arguments: Any, **options: Any) -> "AttribForSequenceClassification":
+    def to(self, *arguments: Any, **options: Any) -> "AttribForSequenceClassification":  # type: ignore[override]
         """As torch's. Weights that are one tensor stay one on an XLA device too, where torch would copy them apart.
 
         Raises:
@@ -154,8 +154,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             TypeError: for an argument that nothing reads.
         """
         check_argument_names(config_arguments, "from_backbone")
-        build = fresh_backbone if isinstance(backbone, PretrainedConfig) else load_backbone
-        encoder, backbone_config = build(backbone, attn_implementation, dtype)
+        if isinstance(backbone, PretrainedConfig):
+            encoder, backbone_config = fresh_backbone(backbone, attn_implementation, dtype)
+        else:
+            encoder, backbone_config = load_backbone(backbone, attn_implementation, dtype)
         find_parts(encoder)
         config = AttribConfig(
             backbone_config=backbone_config,
@@ -328,12 +330,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         position_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None,
     ) -> Inputs:
-        if (input_ids is None) == (inputs_embeds is None):
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given is None or not (input_ids is None or inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds.")
-        shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
+        shape = given.shape[:2]
         if attention_mask is None:
-            device = (input_ids if inputs_embeds is None else inputs_embeds).device
-            attention_mask = torch.ones(shape, dtype=torch.long, device=device)
+            attention_mask = torch.ones(shape, dtype=torch.long, device=given.device)
         if attention_mask.shape != shape:
             raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; expected {tuple(shape)}.")
         inputs = {
@@ -351,7 +353,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         return [name for name, on in asked.items() if (getattr(self.config, f"output_{name}") if on is None else on)]
 
-    def run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
+    def run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> Any:
+        """The backbone's `ModelOutput`: its last states, and what else is `returned`."""
         extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
         extra |= {f"output_{name}": True for name in returned}
         with FiniteScores() if self.dtype == torch.float64 else contextlib.nullcontext():
@@ -374,7 +377,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 f"configuration they would have {expected}; this backbone is not supported."
             )
 
-    def _encode_and_weigh(self, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[ModelOutput, torch.Tensor]:
+    def _encode_and_weigh(self, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[Any, torch.Tensor]:
         """The backbone's output and how much the head reads of each token's last state (batch, tokens)."""
         if self.adjusted_norm is None:
             return self.run_backbone(inputs, returned), self.plain_weights(inputs)

@@ -65,6 +65,9 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
             for a pair of which both texts exceed the limit; for a tokenizer without offsets; in training mode.
     """
 
+    model: Any  # an `AttribForSequenceClassification`, of this code or of a folder's copy of it
+    tokenizer: Any
+
     def __init__(self, *arguments: Any, onnx_file: str | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.model.eval()  # a model object comes as its Trainer left it: with dropout
@@ -357,7 +360,7 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
         sequence, end = 0, 0
         for token, name, score in zip(text.tokens, names, scores):
             if token.sequence is None:
-                entry = {"word": "", "start": end, "end": end, "score": score}
+                entry: dict[str, Any] = {"word": "", "start": end, "end": end, "score": score}
                 entry |= {"sequence": _SEQUENCES[sequence]} if len(text.texts) > 1 else {}
             else:
                 entry = next(ordinary)

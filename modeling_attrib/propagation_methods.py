@@ -55,7 +55,7 @@ def run_under_rules(
     norm_std: str | None = None,
     relevance_layers: int = 1,
     inside: AbstractContextManager | None = None,
-    **rules: str | None,
+    **rules: Any,
 ) -> Pass:
     """The classifier's forward pass under rules (see `PropagationRules`).
 
@@ -165,7 +165,7 @@ def _gradients(
     return torch.vmap(go_back)(each)
 
 
-LRP = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
+LRP: dict[str, Any] = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
 
 
 @attribution_method(
