@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.nn import functional as F
@@ -14,6 +14,7 @@ from .backbone_parts import find_parts
 from .half_precision import sum_type
 
 
+Kept = TypeVar("Kept")
 SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
 
 
@@ -109,13 +110,29 @@ def _sum_heads(probabilities: torch.Tensor) -> torch.Tensor:
     return probabilities.sum(dim=1, dtype=sum_type(probabilities))
 
 
-class AttentionRecorder(TorchFunctionMode):
-    """Context manager that keeps an `AttentionRecord`, and A's shape, of every attention product in this thread."""
+class AttentionObserver(TorchFunctionMode, Generic[Kept]):
+    """What the modes have in common that see every attention product in this thread: A's shape, and what they keep."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: list[Any] = []  # `AttentionRecord`s, or what a subclass keeps of them
+        self.records: list[Kept] = []
         self.shapes: list[tuple[int, ...]] = []
+
+    def layers(self, classifier: ExplainableClassifier, inputs: Inputs) -> list[Kept]:
+        """The records, one per layer.
+
+        Raises:
+            ValueError: saying why, if the pass did not show one attention of all tokens to all in each layer.
+        """
+        batch, tokens = inputs["attention_mask"].shape
+        whole = all(len(s) == 4 and (s[0], s[2], s[3]) == (batch, tokens, tokens) for s in self.shapes)
+        if not whole or len(self.shapes) != classifier.num_layers:
+            raise find_parts(classifier.backbone).attention_out_of_sight(len(self.shapes), classifier.num_layers)
+        return self.records
+
+
+class AttentionRecorder(AttentionObserver[AttentionRecord]):
+    """Context manager that keeps an `AttentionRecord` of every attention product in this thread."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -131,18 +148,6 @@ class AttentionRecorder(TorchFunctionMode):
         """Take the record of one attention product."""
         self.shapes.append(record.shape)
         self.records.append(record)
-
-    def layers(self, classifier: ExplainableClassifier, inputs: Inputs) -> list[Any]:
-        """The records, one per layer.
-
-        Raises:
-            ValueError: saying why, if the pass did not show one attention of all tokens to all in each layer.
-        """
-        batch, tokens = inputs["attention_mask"].shape
-        whole = all(len(s) == 4 and (s[0], s[2], s[3]) == (batch, tokens, tokens) for s in self.shapes)
-        if not whole or len(self.shapes) != classifier.num_layers:
-            raise find_parts(classifier.backbone).attention_out_of_sight(len(self.shapes), classifier.num_layers)
-        return self.records
 
 
 class ExplicitAttention(TorchFunctionMode):

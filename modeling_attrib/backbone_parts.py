@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import ACT2CLS
 
-from .attribution_methods import ExplainableClassifier
+from .text_windows import NO_LIMIT
 
 
 _ACTIVATION_CLASSES: tuple[Any, ...] = tuple(
@@ -97,12 +97,18 @@ def is_causal(backbone: nn.Module) -> bool:
     return any(getattr(module, "is_causal", False) for module in backbone.modules())
 
 
-def position_limit(classifier: ExplainableClassifier) -> int | None:
-    """How many tokens the classifier's position table has room for; None without one."""
-    size = getattr(classifier.config.get_text_config(), "max_position_embeddings", None)
+def position_limit(config: PretrainedConfig, backbone: nn.Module) -> int | None:
+    """How many tokens the position table has room for, as `config` says its size; None without one."""
+    size = getattr(config.get_text_config(), "max_position_embeddings", None)
     if not size or size < 0:  # XLNet says -1 for "no limit"
         return None
-    return size - _reserved_positions(classifier.backbone)
+    return size - _reserved_positions(backbone)
+
+
+def token_limit(config: PretrainedConfig, backbone: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Longest text in tokens: the tokenizer's limit or the position table's, whichever is less; else `NO_LIMIT`."""
+    limits = [tokenizer.model_max_length, position_limit(config, backbone) or NO_LIMIT]
+    return min([limit for limit in limits if 0 < limit < NO_LIMIT], default=NO_LIMIT)
 
 
 def _reserved_positions(backbone: nn.Module) -> int:

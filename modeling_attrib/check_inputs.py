@@ -17,7 +17,7 @@ def check_inputs(classifier: ExplainableClassifier, texts: int, tokens: int, dif
 
     No special tokens, unless there are no two other ones: some models number positions by them.
     """
-    tokens = min(tokens, position_limit(classifier) or tokens)
+    tokens = min(tokens, position_limit(classifier.config, classifier.backbone) or tokens)
     config = classifier.config.get_text_config()
     special = {
         number

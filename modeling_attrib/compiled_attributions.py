@@ -9,7 +9,7 @@ import torch
 
 from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs
 from .backbone_parts import position_limit
-from .classifier_output import explained_fields
+from .classifier_output import ExplainedFields, explained_fields
 from .model_structure import structure_of, weights_of
 from .tracing import example_inputs, export_attributions, graph_inputs
 from .xla_devices import is_xla
@@ -40,7 +40,7 @@ class CompiledAttributions:
         if is_xla(classifier.device):
             raise ValueError("an XLA device compiles what it is asked for by itself.")
         self._names = graph_inputs(classifier)
-        self._limit = position_limit(classifier)
+        self._limit = position_limit(classifier.config, classifier.backbone)
         self._lock = threading.Lock()
         self._run: Graph | None = self._compile(classifier)
         self._state = _state(classifier)
@@ -72,7 +72,7 @@ class CompiledAttributions:
 
     def explain(
         self, classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
-    ) -> dict[str, torch.Tensor] | None:
+    ) -> ExplainedFields | None:
         """The fields of the classifier's output.
 
         None, after one warning, if the classifier was changed into something that cannot be compiled.
@@ -90,7 +90,7 @@ class CompiledAttributions:
 
     def _answer(
         self, run: Graph, classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
-    ) -> dict[str, torch.Tensor]:
+    ) -> ExplainedFields:
         ids = inputs["input_ids"]
         labels = torch.empty(len(ids), classifier.num_labels, device=ids.device)  # to check labels against, unread
         none = torch.full((len(ids), 1), -1, device=ids.device)

@@ -2,27 +2,41 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
+from torch import nn
 from transformers.utils import ModelOutput
 
 from .activation_capture import ActivationCapture, check_layers, start_of_graph
 from .attention_gradient import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
-from .attribution_methods import Inputs
+from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32
 from .pooling import weighted_sum
 
 
-def encode_and_weigh(classifier: Any, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[Any, torch.Tensor]:
+class AdjustingClassifier(ExplainableClassifier, Protocol):
+    """What is asked of a classifier whose head reads adjusted features."""
+
+    adjusted_norm: nn.LayerNorm | None
+    classifier: nn.Linear
+
+    def plain_weights(self, inputs: Inputs) -> torch.Tensor: ...
+
+    def run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> Any: ...
+
+
+def encode_and_weigh(
+    classifier: AdjustingClassifier, inputs: Inputs, returned: Sequence[str] = ()
+) -> tuple[Any, torch.Tensor]:
     """The backbone's output, and softmax(α/τ), how much the head reads of each token's last state: (batch, tokens).
 
     Args:
-        classifier: an `AttribForSequenceClassification` whose head reads adjusted features.
         returned: what of the backbone's output is asked for beside its last states.
     """
+    assert classifier.adjusted_norm is not None, "its features are not adjusted"
     # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
     config = classifier.config
     training = torch.is_grad_enabled()

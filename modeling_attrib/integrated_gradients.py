@@ -1,6 +1,7 @@
 """Integrated gradients: the mean gradient on the way from a baseline that says nothing to the text itself."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch.fx.experimental.proxy_tensor import get_proxy_mode

@@ -17,7 +17,7 @@ from .attention_methods import rollout  # noqa: F401 - what it registers
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
 from .backbone_checks import BackboneChecks
 from .backbone_parts import attention_kernel, find_parts, is_causal
-from .classifier_output import AttribSequenceClassifierOutput, explained_fields
+from .classifier_output import AttribSequenceClassifierOutput, ExplainedFields, explained_fields
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig, check_argument_names
 from .expnet import build_expnet
@@ -112,6 +112,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """The first weight's type of floating point; float32 where none is in sight."""
         return next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), torch.float32)
 
+    # torch declares four ways of calling it; ours takes whichever and passes it on.
     def to(self, *arguments: Any, **options: Any) -> "AttribForSequenceClassification":  # type: ignore[override]
         """As torch's. Weights that are one tensor stay one on an XLA device too, where torch would copy them apart.
 
@@ -221,7 +222,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """
         inputs = self._gather_inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         if output_attributions is None:
-            asked = not (attribution_target is attribution_contrast is attribution_method is None)
+            questions = (attribution_target, attribution_contrast, attribution_method)
+            asked = any(question is not None for question in questions)
             output_attributions = asked or (labels is None and not self.training)
         returned = self._returned_states(output_hidden_states, output_attentions)
         if not len(inputs["attention_mask"]):
@@ -417,7 +419,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         method: str | None,
         options: dict[str, Any] | None,
         plain_logits: torch.Tensor | None,
-    ) -> dict[str, torch.Tensor]:
+    ) -> ExplainedFields:
         """Logits and explanation, by the compiled graph where it can answer; `plain_logits` if a pass gave them."""
         if plain_logits is None and self._compiled is not None:
             takes = self._compiled.takes(self, inputs, request, method, options)
@@ -439,7 +441,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     @torch.compiler.disable  # a compiler sees neither the rules nor the graph inside
     def _explain(
         self, inputs: Inputs, request: AttributionRequest, name: str | None, options: dict[str, Any] | None
-    ) -> dict[str, torch.Tensor]:
+    ) -> ExplainedFields:
         method, options = self.choose_attribution_method(name, options)
         with self.examined(method), torch.inference_mode(False), torch.enable_grad():
             inputs = outside_inference_mode(inputs)

@@ -90,7 +90,7 @@ class TextInference:
     def _ask(self, batch: dict[str, torch.Tensor], arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The model's answer, on the CPU; of an XLA device, with the rows and tokens that were added for it."""
         if is_xla(self._device):
-            limit = position_limit(self._model)
+            limit = position_limit(self._model.config, self._model.backbone)
             batch = pad_to_few_shapes(batch, self._at_once, self._tokenizer.pad_token_id, limit)
         output = self._model(**{name: value.to(self._device) for name, value in batch.items()}, **arguments)
         finish_step(self._device)

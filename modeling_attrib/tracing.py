@@ -119,7 +119,7 @@ def export_attributions(
     """
     graph = trace_attributions(classifier, names, attention)
     texts = torch.export.Dim("texts", min=1)
-    tokens = torch.export.Dim("tokens", min=1, max=limit or position_limit(classifier))
+    tokens = torch.export.Dim("tokens", min=1, max=limit or position_limit(classifier.config, classifier.backbone))
     shapes = tuple({0: texts} if name.startswith("attribution_") else {0: texts, 1: tokens} for name in names)
     example = tuple(example_inputs(names, classifier.device).values())
     with torch.inference_mode(False), torch.no_grad():
