@@ -18,6 +18,7 @@ from modeling_attrib.configuration_attrib import ATTRIB_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("modeling_attrib", "attrib_lab")
+RECIPES = "attrib_lab/recipes/configuration"  # where the wheel holds those of the checkout's configuration/
 OF_THE_BUILD = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -39,7 +40,7 @@ def files_of(folder: Path, package: str) -> Iterator[str]:
 def wheel(tmp_path_factory) -> Path:
     """Built from a copy: a build leaves files behind, and takes up those that an earlier one left."""
     source, target = (tmp_path_factory.mktemp(name) for name in ("source", "wheel"))
-    for package in PACKAGES:
+    for package in (*PACKAGES, "configuration"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in OF_THE_BUILD:
         shutil.copy(ROOT / name, source)
@@ -60,7 +61,8 @@ def site(wheel, tmp_path_factory) -> Path:
 
 def test_every_file_of_the_packages_is_in_the_wheel(wheel):
     in_the_wheel = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(PACKAGES)}
-    assert in_the_wheel == {name for package in PACKAGES for name in files_of(ROOT, package)}
+    recipes = {f"{RECIPES}{name.removeprefix('configuration')}" for name in files_of(ROOT, "configuration")}
+    assert in_the_wheel == recipes.union(*(files_of(ROOT, package) for package in PACKAGES))
 
 
 def test_the_version_of_the_package_is_that_of_its_code(site):
@@ -79,11 +81,10 @@ def test_the_command_starts_where_no_checkout_is(site, tmp_path):
 def test_the_demo_trains_with_the_installed_package(site, tmp_path):
     """On a tiny encoder and a few stories: what is asked is whether all that it needs was installed."""
     shutil.copy(ROOT / "train.py", tmp_path)
-    shutil.copytree(ROOT / "configuration", tmp_path / "configuration")
     rows = {"train": "newswire:64", "validation": "newswire:8", "test": "newswire:8"}
     options = {"backbone": write_backbone(tmp_path / "encoder", positions=256), "use_cpu": "true", **rows}
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    command = ("train.py", "configuration/demo.yaml", "--output_dir", "out", *arguments)
+    command = ("train.py", "demo", "--output_dir", "out", *arguments)
     run(sys.executable, *command, folder=tmp_path, PYTHONPATH=str(site))
     assert (tmp_path / "out" / "explanations.html").is_file()
     assert json.loads((tmp_path / "out" / "config.json").read_text())["attrib_version"] == ATTRIB_VERSION
