@@ -110,8 +110,8 @@ OTHERS: dict[str, dict[str, Any]] = {
 # Why no relevance is read in them; a family that is not here, and is refused all the same, fails its tests.
 REFUSED = {
     "Bart": "an encoder-decoder whose encoder transformers does not offer by itself",
-    "MobileBert": "words reach other tokens' states before those that relevance is read at",
-    "XLM": "the text reaches the logits around the layers' input",
+    "MobileBert": "its embeddings mix each word with its neighbours before the first layer",
+    "XLM": "words reach the logits by another way than through the first layer's input",
 }
 ARCHITECTURES = POST_NORM | ACTIVATIONS | PRE_NORM
 DECODERS = ("llama",)
