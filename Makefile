@@ -12,8 +12,8 @@ ARGS ?=
 MODEL ?= outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oldest test-xla test-slow test-gpu browser test-browser pictures architectures lint format bench bench-gpu \
-	bench-external clean
+.PHONY: help venv demo test test-oldest test-xla test-slow test-gpu browser test-browser pictures architectures lint types format \
+	bench bench-gpu bench-external clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ architectures: venv ## ask every text model of transformers whether it can be ex
 lint: venv ## check style and formatting
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+types: venv ## check the types of modeling_attrib/
+	$(VENV)/bin/mypy
 
 format: venv ## mend style and formatting
 	$(VENV)/bin/ruff check --fix .

@@ -1,6 +1,7 @@
 """Scoped observation points on a backbone: the tensors that attributions are read at."""
 
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -66,7 +67,7 @@ class ActivationCapture:
 
     def __init__(
         self,
-        modules: list[nn.Module],
+        modules: Sequence[nn.Module],
         side: str = "input",
         leaf: bool = False,
         replacement: torch.Tensor | None = None,

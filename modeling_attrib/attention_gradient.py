@@ -1,5 +1,7 @@
 """Attribution by attention times gradient at the layers' inputs: Song 2026, eq. 3, and AttCAT, its key orientation."""
 
+from typing import cast
+
 import torch
 
 from .activation_capture import ActivationCapture, check_layers, start_of_graph
@@ -103,11 +105,14 @@ def attention_gradient(
     for total in totals:
         gradients = torch.autograd.grad(total, hidden, retain_graph=True)
         scores.append(
-            sum(
-                combine_attention_and_gradient(
-                    records[index], scale.restore(gradient), state, inputs["attention_mask"], orientation, reduction
-                )
-                for index, gradient, state in zip(indices, gradients, hidden)
+            cast(
+                torch.Tensor,
+                sum(
+                    combine_attention_and_gradient(
+                        records[index], scale.restore(gradient), state, inputs["attention_mask"], orientation, reduction
+                    )
+                    for index, gradient, state in zip(indices, gradients, hidden)
+                ),
             )
         )
     return logits.detach(), torch.stack(scores, dim=1).detach()

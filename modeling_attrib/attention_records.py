@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.nn import functional as F
@@ -14,6 +14,7 @@ from .backbone_parts import find_parts
 from .half_precision import sum_type
 
 
+Kept = TypeVar("Kept")
 SOFTMAX = {F.softmax, torch.softmax, torch.Tensor.softmax}
 
 
@@ -40,8 +41,9 @@ class AttentionRecord:
         """A, (batch, heads, tokens, tokens)."""
         if self.probabilities is not None:
             return self.probabilities
-        scale = 1.0 / math.sqrt(self.query.shape[-1]) if self.scale is None else self.scale
-        scores = (self.query * scale) @ self.key.transpose(-1, -2)
+        query, key = self._factors()
+        scale = 1.0 / math.sqrt(query.shape[-1]) if self.scale is None else self.scale
+        scores = (query * scale) @ key.transpose(-1, -2)
         lowest = torch.finfo(scores.dtype).min  # not -inf: a padding row that sees nothing would become NaN
         if self.is_causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
@@ -54,13 +56,13 @@ class AttentionRecord:
     def attend(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over heads h and keys j of A_ij x_j: (batch, tokens, width) -> (batch, tokens, width)."""
         if self.probabilities is not None:
-            return self._summed_heads().to(values.dtype) @ values
+            return _sum_heads(self.probabilities).to(values.dtype) @ values
         return self._by_columns(values, self._attend)
 
     def attend_transposed(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over heads h and queries i of A_ij x_i: (batch, tokens, width) -> (batch, tokens, width)."""
         if self.probabilities is not None:
-            return self._summed_heads().to(values.dtype).transpose(1, 2) @ values
+            return _sum_heads(self.probabilities).to(values.dtype).transpose(1, 2) @ values
         return self._by_columns(values, self._attend_transposed)
 
     @property
@@ -68,20 +70,24 @@ class AttentionRecord:
         """Of A: (batch, heads, queries, keys)."""
         if self.probabilities is not None:
             return tuple(self.probabilities.shape)
-        return (*self.query.shape[:-1], self.key.shape[-2])
+        query, key = self._factors()
+        return (*query.shape[:-1], key.shape[-2])
 
     @property
     def heads(self) -> int:
         """Number of attention heads."""
         return self.shape[1]
 
-    def _summed_heads(self) -> torch.Tensor:
-        return self.probabilities.sum(dim=1, dtype=sum_type(self.probabilities))
+    def _factors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.query is not None, "a record has probabilities or factors"
+        assert self.key is not None
+        return self.query, self.key
 
     def _by_columns(self, values: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         # A value as wide as a head keeps the fused kernel; another width would fall back to the tokens × tokens one.
-        width = self.query.shape[-1]
-        padded = F.pad(values.to(self.query.dtype), (0, -values.shape[-1] % width))
+        query, _ = self._factors()
+        width = query.shape[-1]
+        padded = F.pad(values.to(query.dtype), (0, -values.shape[-1] % width))
         parts = [
             product(part.unsqueeze(1).expand(-1, self.heads, -1, -1).contiguous()).sum(dim=1, dtype=values.dtype)
             for part in padded.split(width, dim=-1)
@@ -89,9 +95,8 @@ class AttentionRecord:
         return torch.cat(parts, dim=-1)[..., : values.shape[-1]].to(values.dtype)
 
     def _attend(self, values: torch.Tensor) -> torch.Tensor:
-        return F.scaled_dot_product_attention(
-            self.query, self.key, values, self.mask, is_causal=self.is_causal, scale=self.scale
-        )
+        query, key = self._factors()
+        return F.scaled_dot_product_attention(query, key, values, self.mask, is_causal=self.is_causal, scale=self.scale)
 
     def _attend_transposed(self, values: torch.Tensor) -> torch.Tensor:
         # Aᵀ·x is the vector-Jacobian product of the attention output with respect to the value.
@@ -101,13 +106,33 @@ class AttentionRecord:
         return torch.autograd.grad(output, argument, values)[0]
 
 
-class AttentionRecorder(TorchFunctionMode):
-    """Context manager that keeps an `AttentionRecord`, and A's shape, of every attention product in this thread."""
+def _sum_heads(probabilities: torch.Tensor) -> torch.Tensor:
+    return probabilities.sum(dim=1, dtype=sum_type(probabilities))
+
+
+class AttentionObserver(TorchFunctionMode, Generic[Kept]):
+    """What the modes have in common that see every attention product in this thread: A's shape, and what they keep."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: list[AttentionRecord] = []
+        self.records: list[Kept] = []
         self.shapes: list[tuple[int, ...]] = []
+
+    def layers(self, classifier: ExplainableClassifier, inputs: Inputs) -> list[Kept]:
+        """The records, one per layer.
+
+        Raises:
+            ValueError: saying why, if the pass did not show one attention of all tokens to all in each layer.
+        """
+        batch, tokens = inputs["attention_mask"].shape
+        whole = all(len(s) == 4 and (s[0], s[2], s[3]) == (batch, tokens, tokens) for s in self.shapes)
+        if not whole or len(self.shapes) != classifier.num_layers:
+            raise find_parts(classifier.backbone).attention_out_of_sight(len(self.shapes), classifier.num_layers)
+        return self.records
+
+
+class AttentionRecorder(AttentionObserver[AttentionRecord]):
+    """Context manager that keeps an `AttentionRecord` of every attention product in this thread."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -123,18 +148,6 @@ class AttentionRecorder(TorchFunctionMode):
         """Take the record of one attention product."""
         self.shapes.append(record.shape)
         self.records.append(record)
-
-    def layers(self, classifier: ExplainableClassifier, inputs: Inputs) -> list[AttentionRecord]:
-        """The records, one per layer.
-
-        Raises:
-            ValueError: saying why, if the pass did not show one attention of all tokens to all in each layer.
-        """
-        batch, tokens = inputs["attention_mask"].shape
-        whole = all(len(s) == 4 and (s[0], s[2], s[3]) == (batch, tokens, tokens) for s in self.shapes)
-        if not whole or len(self.shapes) != classifier.num_layers:
-            raise find_parts(classifier.backbone).attention_out_of_sight(len(self.shapes), classifier.num_layers)
-        return self.records
 
 
 class ExplicitAttention(TorchFunctionMode):

@@ -6,29 +6,42 @@ gradients enabled and must leave nothing behind on the classifier.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import PreTrainedModel
+
+from .configuration_attrib import AttribConfig
 
 
 Inputs = dict[str, torch.Tensor]
 
 
 class ExplainableClassifier(Protocol):
-    """What a method, and what records one as a graph, may ask of the model that it explains."""
+    """What methods, the checks before them, and what records one as a graph may ask of the model that is explained."""
 
-    config: PretrainedConfig
-    backbone: nn.Module
-    original: nn.Module | None
-    expnet: nn.Module | None
-    num_layers: int
-    device: torch.device
+    config: AttribConfig
+    backbone: PreTrainedModel
+    original: PreTrainedModel | None
+    backbone_arguments: frozenset[str]
+    num_labels: int
     training: bool
+
+    @property
+    def expnet(self) -> nn.Module | None: ...
+
+    @property
+    def num_layers(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
 
     def encode(self, inputs: Inputs) -> torch.Tensor: ...
 
@@ -41,6 +54,24 @@ class ExplainableClassifier(Protocol):
     def lays_out_texts_first(self) -> bool: ...
 
     def examined(self, method: "AttributionMethod") -> AbstractContextManager: ...
+
+    # As every module has them.
+
+    def __call__(self, **inputs: Any) -> Any: ...
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+    def buffers(self) -> Iterator[torch.Tensor]: ...
+
+    def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]: ...
+
+    def state_dict(self) -> Mapping[str, torch.Tensor]: ...
 
 
 @dataclass(frozen=True)

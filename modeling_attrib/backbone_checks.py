@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from .activation_capture import ActivationCapture
-from .attribution_methods import AttributionMethod, other_methods
+from .attribution_methods import AttributionMethod, ExplainableClassifier, other_methods
 from .backbone_parts import attention_kernel, find_parts
 from .check_inputs import check_inputs
 from .conservation import unaccounted_relevance
@@ -47,7 +46,7 @@ class BackboneChecks:
         return type(self), ()
 
     @contextmanager
-    def same_model(self, classifier: nn.Module) -> Iterator[None]:
+    def same_model(self, classifier: ExplainableClassifier) -> Iterator[None]:
         """Context in which this thread takes the classifier for what it was on entering, without looking again."""
         outer = getattr(self._here, "structure", None)
         self._here.structure = self._structure(classifier)
@@ -56,7 +55,7 @@ class BackboneChecks:
         finally:
             self._here.structure = outer
 
-    def refuse(self, classifier: nn.Module, method: AttributionMethod) -> None:
+    def refuse(self, classifier: ExplainableClassifier, method: AttributionMethod) -> None:
         """Raise ValueError, with the reason and the methods that remain, if `method` would explain wrongly."""
         self._ask(_changes_itself, classifier)
         if not _has_no_backward_pass(classifier):
@@ -67,7 +66,7 @@ class BackboneChecks:
             self._ask(_loses_relevance, classifier, method)
 
     @torch.compiler.disable  # as explanations are: of a head that reads adjusted features, logits ask for it too
-    def refuse_without_gradient(self, classifier: nn.Module) -> None:
+    def refuse_without_gradient(self, classifier: ExplainableClassifier) -> None:
         """Raise ValueError, naming the layer or the kernel, if some layer passes no gradient."""
         if _has_no_backward_pass(classifier):
             raise ValueError(
@@ -82,18 +81,18 @@ class BackboneChecks:
                 f"explain the model {before}by a method of one forward pass (attention_last, rollout, expnet)."
             )
 
-    def lays_out_texts_first(self, classifier: nn.Module) -> bool:
+    def lays_out_texts_first(self, classifier: ExplainableClassifier) -> bool:
         """Whether token states are (batch, tokens, width)."""
         return self._ask(_lays_out_texts_first, classifier)
 
-    def mixes_tokens(self, classifier: nn.Module) -> bool:
+    def mixes_tokens(self, classifier: ExplainableClassifier) -> bool:
         """Whether a token's last state depends on other tokens' states behind the last attention product."""
         return self._ask(_mixes_tokens, classifier)
 
-    def _structure(self, classifier: nn.Module) -> Structure:
+    def _structure(self, classifier: ExplainableClassifier) -> Structure:
         return getattr(self._here, "structure", None) or structure_of(classifier, tensors=False)
 
-    def _ask(self, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+    def _ask(self, question: Callable[..., Any], classifier: ExplainableClassifier, *about: Any) -> Any:
         if getattr(classifier, "_is_replica", False):
             raise ValueError(
                 "nn.DataParallel runs copies of the model that it makes anew at each call, so that what is found out "
@@ -106,7 +105,9 @@ class BackboneChecks:
         with self._lock:
             return self._answer(structure, question, classifier, *about)
 
-    def _answer(self, structure: Structure, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+    def _answer(
+        self, structure: Structure, question: Callable[..., Any], classifier: ExplainableClassifier, *about: Any
+    ) -> Any:
         found = self._found.get(structure, {})
         weights = weights_of(classifier) if question is _loses_relevance else None
         if question not in found or found[question][0] != weights:
@@ -120,16 +121,18 @@ class BackboneChecks:
             found[question] = weights_of(classifier) if weights else None, answer
         return found[question][1]
 
-    def _check(self, structure: Structure, question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+    def _check(
+        self, structure: Structure, question: Callable[..., Any], classifier: ExplainableClassifier, *about: Any
+    ) -> Any:
         self._here.checking, self._here.structure = True, structure
         return _run(question, classifier, *about)
 
 
-def _has_no_backward_pass(classifier: nn.Module) -> bool:
+def _has_no_backward_pass(classifier: ExplainableClassifier) -> bool:
     return attention_kernel(classifier.backbone) == "flex_attention" and classifier.device.type == "cpu"
 
 
-def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> Any:
+def _run(question: Callable[..., Any], classifier: ExplainableClassifier, *about: Any) -> Any:
     untouched = Untouched(classifier)
     with torch.no_grad():
         for _ in range(2):  # what a model does to its weights at its first text, it has done at the second
@@ -153,11 +156,11 @@ def _run(question: Callable[..., Any], classifier: nn.Module, *about: Any) -> An
 # Questions: what speaks against a method is raised as ValueError ----------------------------------------
 
 
-def _changes_itself(classifier: nn.Module) -> None:
+def _changes_itself(classifier: ExplainableClassifier) -> None:
     classifier.encode(check_inputs(classifier, 3, 8))  # what it changes is seen by who runs this
 
 
-def _words_out_of_place(classifier: nn.Module, method: AttributionMethod) -> None:
+def _words_out_of_place(classifier: ExplainableClassifier, method: AttributionMethod) -> None:
     reason = word_out_of_place(classifier)
     if reason is not None:
         raise ValueError(
@@ -166,7 +169,7 @@ def _words_out_of_place(classifier: nn.Module, method: AttributionMethod) -> Non
         )
 
 
-def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
+def _loses_relevance(classifier: ExplainableClassifier, method: AttributionMethod) -> None:
     error = unaccounted_relevance(classifier, check_inputs(classifier, 8, 8))
     if not error <= _UNACCOUNTED:  # NaN too
         raise ValueError(
@@ -176,11 +179,11 @@ def _loses_relevance(classifier: nn.Module, method: AttributionMethod) -> None:
         )
 
 
-def _mixes_tokens(classifier: nn.Module) -> bool:
+def _mixes_tokens(classifier: ExplainableClassifier) -> bool:
     return mixes_tokens(classifier, check_inputs(classifier, 4, 9))
 
 
-def _lays_out_texts_first(classifier: nn.Module) -> bool:
+def _lays_out_texts_first(classifier: ExplainableClassifier) -> bool:
     parts = find_parts(classifier.backbone)
     place, side = embedding_place(parts, at_sum=False)
     with ActivationCapture([parts.layers[0]]) as entering, ActivationCapture([place], side) as embedded:

@@ -1,12 +1,16 @@
 """Where the parts that attribution rules act on are in a backbone: embeddings, layers, norms, activations."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import ACT2CLS
 
+from .text_windows import NO_LIMIT
 
-_ACTIVATION_CLASSES = tuple(
+
+_ACTIVATION_CLASSES: tuple[Any, ...] = tuple(
     {entry[0] if isinstance(entry, tuple) else entry for entry in ACT2CLS.values()}
     | {nn.GELU, nn.SiLU, nn.ReLU, nn.Tanh, nn.Mish, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Sigmoid}
 )
@@ -56,7 +60,7 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(("LayerNorm", "RMSNorm"))
 
 
-def find_parts(backbone: nn.Module, original: nn.Module | None = None) -> BackboneParts:
+def find_parts(backbone: PreTrainedModel, original: PreTrainedModel | None = None) -> BackboneParts:
     """Locate the parts of `backbone`.
 
     Args:
@@ -85,7 +89,7 @@ def attention_kernel(backbone: nn.Module) -> str | None:
     return getattr(getattr(backbone, "config", None), "_attn_implementation", None)
 
 
-def word_embeddings(backbone: nn.Module) -> list[nn.Module]:
+def word_embeddings(backbone: PreTrainedModel) -> list[nn.Module]:
     """The table of words: the modules that it runs as, where several share it (T5)."""
     table = backbone.get_input_embeddings()
     weight = getattr(table, "weight", None)
@@ -99,12 +103,18 @@ def is_causal(backbone: nn.Module) -> bool:
     return any(getattr(module, "is_causal", False) for module in backbone.modules())
 
 
-def position_limit(classifier: nn.Module) -> int | None:
-    """How many tokens the classifier's position table has room for; None without one."""
-    size = getattr(classifier.config.get_text_config(), "max_position_embeddings", None)
+def position_limit(config: PretrainedConfig, backbone: nn.Module) -> int | None:
+    """How many tokens the position table has room for, as `config` says its size; None without one."""
+    size = getattr(config.get_text_config(), "max_position_embeddings", None)
     if not size or size < 0:  # XLNet says -1 for "no limit"
         return None
-    return size - _reserved_positions(classifier.backbone)
+    return size - _reserved_positions(backbone)
+
+
+def token_limit(config: PretrainedConfig, backbone: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Longest text in tokens: the tokenizer's limit or the position table's, whichever is less; else `NO_LIMIT`."""
+    limits = [tokenizer.model_max_length, position_limit(config, backbone) or NO_LIMIT]
+    return min([limit for limit in limits if 0 < limit < NO_LIMIT], default=NO_LIMIT)
 
 
 def _reserved_positions(backbone: nn.Module) -> int:
@@ -121,21 +131,21 @@ def _find_layer_stack(backbone: nn.Module, modules: dict[str, nn.Module]) -> str
 
     A list of tables is none (MarkupLM has more of them, for a page's tags, than layers).
     """
-    lists = [
-        name
+    lists = {
+        name: module
         for name, module in modules.items()
         if isinstance(module, nn.ModuleList) and any(next(layer.children(), None) is not None for layer in module)
-    ]
+    }
     outermost = [name for name in lists if not any(name.startswith(other + ".") for other in lists)]
     if not outermost:
         raise ValueError(
             f"{type(backbone).__name__}: the stack of layers (an nn.ModuleList) was not found, so no "
             "attribution rule can be applied to it."
         )
-    return max(outermost, key=lambda name: len(modules[name]))
+    return max(outermost, key=lambda name: len(lists[name]))
 
 
-def _find_embedding_norm(backbone: nn.Module, modules: dict[str, nn.Module], stack_name: str) -> nn.Module | None:
+def _find_embedding_norm(backbone: PreTrainedModel, modules: dict[str, nn.Module], stack_name: str) -> nn.Module | None:
     """The norm that the summed embeddings pass before the first layer, or None (T5, Llama)."""
     try:
         word_embeddings = backbone.get_input_embeddings()

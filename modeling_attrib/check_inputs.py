@@ -4,21 +4,20 @@ from itertools import count
 from math import gcd
 
 import torch
-from torch import nn
 
-from .attribution_methods import Inputs
+from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import position_limit
 
 
 _WORDS = 4096  # of the vocabulary: more than any check reads
 
 
-def check_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool = False) -> Inputs:
+def check_inputs(classifier: ExplainableClassifier, texts: int, tokens: int, different: bool = False) -> Inputs:
     """Texts of ordinary words, as far as positions allow, all real; `different` has another word in each place.
 
     No special tokens, unless there are no two other ones: some models number positions by them.
     """
-    tokens = min(tokens, position_limit(classifier) or tokens)
+    tokens = min(tokens, position_limit(classifier.config, classifier.backbone) or tokens)
     config = classifier.config.get_text_config()
     special = {
         number
@@ -32,8 +31,8 @@ def check_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool
     words = [number for number in numbers if number not in special]
     words = words if len(words) > 1 else numbers
     start = len(words) // 2 if different else 0
-    ids = [words[(start + place) % len(words)] for place in range(texts * tokens)]
-    ids = torch.tensor(ids, device=_device(classifier)).view(texts, tokens)
+    chosen = [words[(start + place) % len(words)] for place in range(texts * tokens)]
+    ids = torch.tensor(chosen, device=_device(classifier)).view(texts, tokens)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if "token_type_ids" in classifier.backbone_arguments:  # as tokenizers give them: some embeddings need them whole
         kinds = getattr(config, "type_vocab_sizes", None)  # TAPAS gives each token several types
@@ -41,7 +40,7 @@ def check_inputs(classifier: nn.Module, texts: int, tokens: int, different: bool
     return inputs
 
 
-def _device(classifier: nn.Module) -> torch.device | int | str:
+def _device(classifier: ExplainableClassifier) -> torch.device | int | str:
     """Where the model computes: of one whose weights accelerate keeps elsewhere, a hook knows."""
     if classifier.device.type != "meta":
         return classifier.device

@@ -1,6 +1,7 @@
 """What a classifier that explains itself returns."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from transformers.utils import ModelOutput
@@ -33,9 +34,18 @@ class AttribSequenceClassifierOutput(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
+class ExplainedFields(TypedDict):
+    """The fields of the output of an explained pass."""
+
+    logits: torch.Tensor
+    attributions: torch.Tensor
+    attribution_target: torch.Tensor
+    attribution_residual: torch.Tensor
+
+
 def explained_fields(
     logits: torch.Tensor, scores: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor | None = None
-) -> dict[str, torch.Tensor]:
+) -> ExplainedFields:
     """The fields of the output of an explained pass; the residual is worked out here only.
 
     Args:

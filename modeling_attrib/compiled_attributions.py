@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
-from .attribution_methods import AttributionRequest, Inputs
+from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs
 from .backbone_parts import position_limit
-from .classifier_output import explained_fields
+from .classifier_output import ExplainedFields, explained_fields
 from .model_structure import structure_of, weights_of
 from .tracing import example_inputs, export_attributions, graph_inputs
 from .xla_devices import is_xla
@@ -35,13 +34,13 @@ class CompiledAttributions:
             than the classifier does.
     """
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: ExplainableClassifier) -> None:
         if classifier.dtype not in _PRECISE:
             raise ValueError(f"attributions are compiled in float32 or float64, not in {classifier.dtype}.")
         if is_xla(classifier.device):
             raise ValueError("an XLA device compiles what it is asked for by itself.")
         self._names = graph_inputs(classifier)
-        self._limit = position_limit(classifier)
+        self._limit = position_limit(classifier.config, classifier.backbone)
         self._lock = threading.Lock()
         self._run: Graph | None = self._compile(classifier)
         self._state = _state(classifier)
@@ -51,7 +50,12 @@ class CompiledAttributions:
         return type(None), ()
 
     def takes(
-        self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest, method: str | None, options: Any
+        self,
+        classifier: ExplainableClassifier,
+        inputs: Inputs,
+        request: AttributionRequest,
+        method: str | None,
+        options: Any,
     ) -> bool:
         """Whether the graph answers this call: the configured method, and one target per text."""
         return (
@@ -67,8 +71,8 @@ class CompiledAttributions:
         )
 
     def explain(
-        self, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
-    ) -> dict[str, torch.Tensor] | None:
+        self, classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+    ) -> ExplainedFields | None:
         """The fields of the classifier's output.
 
         None, after one warning, if the classifier was changed into something that cannot be compiled.
@@ -85,19 +89,20 @@ class CompiledAttributions:
         return None if run is None else self._answer(run, classifier, inputs, request)
 
     def _answer(
-        self, run: Graph, classifier: nn.Module, inputs: Inputs, request: AttributionRequest
-    ) -> dict[str, torch.Tensor]:
+        self, run: Graph, classifier: ExplainableClassifier, inputs: Inputs, request: AttributionRequest
+    ) -> ExplainedFields:
         ids = inputs["input_ids"]
         labels = torch.empty(len(ids), classifier.num_labels, device=ids.device)  # to check labels against, unread
         none = torch.full((len(ids), 1), -1, device=ids.device)
         target = none if request.target is None else request.resolve(labels)
-        contrast = none if request.contrast is None else request.resolve_contrast(labels)
+        against = request.resolve_contrast(labels)
+        contrast = none if against is None else against
         given = {"token_type_ids": torch.zeros_like(ids)} | inputs
         given |= {"attribution_target": target.squeeze(1), "attribution_contrast": contrast.squeeze(1)}
         logits, scores, explained = run(*(given[name].long().contiguous() for name in self._names))
         return explained_fields(logits, scores, explained, request.resolve_contrast(logits))
 
-    def _compile(self, classifier: nn.Module) -> Graph:
+    def _compile(self, classifier: ExplainableClassifier) -> Graph:
         program = export_attributions(classifier, self._names)
         with torch.inference_mode(False), torch.no_grad():
             try:
@@ -109,7 +114,7 @@ class CompiledAttributions:
         self._check(run, classifier)
         return run
 
-    def _check(self, run: Graph, classifier: nn.Module) -> None:
+    def _check(self, run: Graph, classifier: ExplainableClassifier) -> None:
         """Raise ValueError unless `run` answers as the classifier does, on sizes that it was not recorded with."""
         for texts, tokens in ((1, 9), (3, 14)):
             inputs = example_inputs(self._names, classifier.device, texts, min(tokens, self._limit or tokens))
@@ -131,6 +136,6 @@ class CompiledAttributions:
                         raise ValueError("the compiled graph answers otherwise than the model does: it is not used.")
 
 
-def _state(classifier: nn.Module) -> tuple[Any, ...]:
+def _state(classifier: ExplainableClassifier) -> tuple[Any, ...]:
     """Changes with what the model is built of, and when a weight is replaced or written to (not through `.data`)."""
     return structure_of(classifier), weights_of(classifier)

@@ -1,14 +1,13 @@
 """Whether tokens and biases account for the whole logit under `lrp`: they do if every part has a propagation rule."""
 
 import torch
-from torch import nn
 
-from .attribution_methods import Inputs
+from .attribution_methods import ExplainableClassifier, Inputs
 from .propagation_methods import LRP, refuse_detour, run_under_rules
 from .stand_ins import StandIns
 
 
-def unaccounted_relevance(classifier: nn.Module, inputs: Inputs) -> float:
+def unaccounted_relevance(classifier: ExplainableClassifier, inputs: Inputs) -> float:
     """How far `lrp` is from accounting for the logits with tokens and biases: 0 if every part has a rule.
 
     Under its rules the classifier is linear in embeddings and biases, so that logit = sum x·∂y/∂x + sum b·∂y/∂b. A
@@ -36,8 +35,8 @@ def unaccounted_relevance(classifier: nn.Module, inputs: Inputs) -> float:
             refuse_detour(classifier, gradients[1 + len(biases) :])
             terms = [(gradients[0] * embeddings).sum(dim=-1).flatten()]
             terms += [(g * b).sum().view(1) for g, b in zip(gradients[1:], biases) if g is not None]
-            terms = torch.cat([term.detach() for term in terms])
-            errors.append(logit.detach() - terms.sum())
-            sizes.append(logit.detach().abs() + terms.abs().sum())
+            shares = torch.cat([term.detach() for term in terms])
+            errors.append(logit.detach() - shares.sum())
+            sizes.append(logit.detach().abs() + shares.abs().sum())
         error, size = torch.stack(errors).norm(), torch.stack(sizes).norm()
     return float(error / size) if size else 0.0

@@ -9,7 +9,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional as F
 
 from .activation_capture import ActivationCapture, check_layers
-from .attention_records import SOFTMAX, AttentionRecorder, record_attention, serve_query_heads
+from .attention_records import SOFTMAX, AttentionObserver, record_attention, serve_query_heads
 from .attribution_methods import AttributionRequest, ExplainableClassifier, Inputs, attribution_method
 from .backbone_parts import find_parts
 from .half_precision import at_least_float32
@@ -19,7 +19,7 @@ _ENTRIES_AT_ONCE = 1 << 18  # of A, over texts and heads: what stays in a core's
 _SMALLEST = 1e-3  # of even attention: below it a head is taken not to look; keeps the logarithm finite
 
 
-class AttentionPatterns(AttentionRecorder):
+class AttentionPatterns(AttentionObserver[torch.Tensor]):
     """Context manager that reads off every attention product in this thread what ExpNet reads, and keeps no A.
 
     Fused attention is written out, a few heads at a time: A is there for the output and for the head at once, which is

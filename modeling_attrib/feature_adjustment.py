@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -10,20 +11,32 @@ from transformers.utils import ModelOutput
 from .activation_capture import ActivationCapture, check_layers, start_of_graph
 from .attention_gradient import combine_attention_and_gradient, select_layers
 from .attention_records import AttentionRecorder, ExplicitAttention
-from .attribution_methods import Inputs
+from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import find_parts
 from .half_precision import GradientScale, at_least_float32
 from .pooling import weighted_sum
 
 
+class AdjustingClassifier(ExplainableClassifier, Protocol):
+    """What is asked of a classifier whose head reads adjusted features."""
+
+    adjusted_norm: nn.LayerNorm | None
+    classifier: nn.Linear
+
+    def plain_weights(self, inputs: Inputs) -> torch.Tensor: ...
+
+    def run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> Any: ...
+
+
 def encode_and_weigh(
-    classifier: nn.Module, inputs: Inputs, returned: Sequence[str] = ()
-) -> tuple[ModelOutput, torch.Tensor]:
+    classifier: AdjustingClassifier, inputs: Inputs, returned: Sequence[str] = ()
+) -> tuple[Any, torch.Tensor]:
     """The backbone's output, and softmax(α/τ), how much the head reads of each token's last state: (batch, tokens).
 
     Args:
         returned: what of the backbone's output is asked for beside its last states.
     """
+    assert classifier.adjusted_norm is not None, "its features are not adjusted"
     # alpha needs y, and y needs the adjusted features: y⁰, read with plain pooling, breaks the circle.
     config = classifier.config
     training = torch.is_grad_enabled()
@@ -52,7 +65,7 @@ def encode_and_weigh(
                 combine_attention_and_gradient(records[layer], scale.restore(gradient), state, mask)
                 for layer, gradient, state in zip(layers, gradients, states)
             )
-            scores = at_least_float32(alpha) / config.feature_adjustment_temperature
+            scores = at_least_float32(cast(torch.Tensor, alpha)) / config.feature_adjustment_temperature
             weights = scores.masked_fill(~mask.bool(), -torch.inf).softmax(dim=-1).nan_to_num().to(hidden.dtype)
     return (encoded, weights) if training else (_detached(encoded), weights.detach())
 

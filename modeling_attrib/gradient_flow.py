@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .activation_capture import ActivationCapture
-from .attribution_methods import Inputs
+from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import word_embeddings
 from .check_inputs import check_inputs
 from .stand_ins import StandIns
@@ -17,7 +17,7 @@ _ALLOWED = 0.2  # of the output's change: rounding to 8 bits leaves a fiftieth, 
 _ESTIMATED = 0.005  # of a slope: differences in float32 are off by 0.0003, YOSO's estimate by 0.01 and, trained, by 0.1
 
 
-def layer_without_gradient(classifier: nn.Module) -> str | None:
+def layer_without_gradient(classifier: ExplainableClassifier) -> str | None:
     """Name, class and kind of a layer that passes no gradient, or not its own; None if there is none.
 
     Some backbones run layers under `torch.no_grad` (HRM its earlier cycles): a gradient would miss what they did.
@@ -49,7 +49,7 @@ def layer_without_gradient(classifier: nn.Module) -> str | None:
 
 
 @torch.enable_grad()
-def _outside_and_own_functions(classifier: nn.Module, inputs: Inputs) -> tuple[str | None, list[str]]:
+def _outside_and_own_functions(classifier: ExplainableClassifier, inputs: Inputs) -> tuple[str | None, list[str]]:
     """A layer that ran outside autograd, and functions whose backward pass the backbone's authors wrote by hand."""
     thread, outside = threading.get_ident(), []
 
@@ -89,7 +89,7 @@ def _functions_in(states: torch.Tensor, module: str) -> list[str]:
 
 
 @torch.enable_grad()
-def _difference_from_slopes(classifier: nn.Module, inputs: Inputs) -> float:
+def _difference_from_slopes(classifier: ExplainableClassifier, inputs: Inputs) -> float:
     """How far the gradient is from how states change when each word moves toward the one before it: 0 if not at all."""
     words = word_embeddings(classifier.backbone)
     with (

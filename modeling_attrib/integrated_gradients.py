@@ -1,6 +1,7 @@
 """Integrated gradients: the mean gradient on the way from a baseline that says nothing to the text itself."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
@@ -158,7 +159,7 @@ def _baseline(
     if baseline == "zero":
         return text.masked_fill(moves.unsqueeze(-1), 0.0)
     embeddings = classifier.backbone.get_input_embeddings()
-    token = _baseline_id(classifier, baseline, embeddings.weight.shape[0])
+    token = _baseline_id(classifier, baseline, cast(torch.Tensor, embeddings.weight).shape[0])
     return torch.where(moves.unsqueeze(-1), embeddings(torch.tensor([token], device=text.device)), text)
 
 

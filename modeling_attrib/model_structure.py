@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from .activation_capture import ActivationCapture
+from .attribution_methods import ExplainableClassifier
 
 
 _hooks_of = itemgetter("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
@@ -46,7 +47,7 @@ class Structure:
         return hash(self._parts)
 
 
-def structure_of(model: nn.Module, tensors: bool = True) -> Structure:
+def structure_of(model: ExplainableClassifier, tensors: bool = True) -> Structure:
     """What decides, weights apart, what `model` computes.
 
     Modules and their classes, `forward` (a class's, or put on an instance), hooks, training mode, the configuration,
@@ -58,7 +59,7 @@ def structure_of(model: nn.Module, tensors: bool = True) -> Structure:
 
 
 class _Survey:
-    def __init__(self, model: nn.Module, tensors: bool) -> None:
+    def __init__(self, model: ExplainableClassifier, tensors: bool) -> None:
         self._tensors = tensors
         self._identities: dict[int, int] = {}
         self._inside: set[int] = set()
@@ -67,7 +68,7 @@ class _Survey:
             *nn.modules.module._global_forward_pre_hooks,
             *nn.modules.module._global_forward_hooks,
         ]
-        waiting = [model]
+        waiting: list[Any] = [model]
         while waiting:
             module = waiting.pop()
             if module is None:
@@ -151,7 +152,7 @@ def _compared_attributes(names: tuple[str, ...]) -> tuple[tuple[str, ...], Calla
     return compared, itemgetter("training", "training", *compared)  # of one name it would give no tuple
 
 
-def weights_of(model: nn.Module) -> tuple[tuple[int, int], ...]:
+def weights_of(model: ExplainableClassifier) -> tuple[tuple[int, int], ...]:
     """Changes when a parameter or buffer is replaced or written to, but not through `.data`."""
     tensors = (*model.parameters(), *model.buffers())
     return tuple((tensor.data_ptr(), version_of(tensor)) for tensor in tensors)

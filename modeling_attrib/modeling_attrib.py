@@ -6,12 +6,11 @@ import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
 
 from .attention_map_gradients import gae  # noqa: F401 - what it registers
 from .attention_masks import FiniteScores
@@ -19,7 +18,7 @@ from .attention_methods import rollout  # noqa: F401 - what it registers
 from .attribution_methods import AttributionMethod, AttributionRequest, Inputs, get_attribution_method
 from .backbone_checks import BackboneChecks
 from .backbone_parts import attention_kernel, find_parts, is_causal
-from .classifier_output import AttribSequenceClassifierOutput, explained_fields
+from .classifier_output import AttribSequenceClassifierOutput, ExplainedFields, explained_fields
 from .compiled_attributions import CompiledAttributions
 from .configuration_attrib import AttribConfig, check_argument_names
 from .expnet import build_expnet
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
 class AttribPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation; weights of the backbone are its own class's business."""
 
+    config: AttribConfig
     config_class = AttribConfig
     base_model_prefix = "backbone"
     supports_gradient_checkpointing = True
@@ -83,7 +83,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         super().__init__(config)
         if config.backbone_config is None:
             raise ValueError("AttribConfig needs a backbone_config; or use from_backbone('name or folder').")
-        self.num_labels = config.num_labels
+        self.num_labels = cast(int, config.num_labels)
         width = getattr(config.get_text_config(), "hidden_size", None)
         if width is None:
             name = type(config.backbone_config).__name__
@@ -96,7 +96,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             factory, arguments = backbone_factory(config.backbone_config)
             self.backbone = factory.from_config(config.backbone_config, **arguments)
             self.dropout = nn.Dropout(config.classifier_dropout)
-            self.classifier = nn.Linear(width, config.num_labels)
+            self.classifier = nn.Linear(width, self.num_labels)
         self.expnet = build_expnet(config)
         self._compiled: CompiledAttributions | None = None
         self._checks = BackboneChecks()
@@ -110,8 +110,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
 
     def __getattr__(self, name: str) -> Any:
         """The backbone of an original classifier is a part of that; it has no second name among the weights."""
-        if name == "backbone" and self._modules.get("original") is not None:
-            return self._modules["original"].base_model
+        original = self.__dict__["_modules"].get("original") if name == "backbone" else None
+        if original is not None:
+            return original.base_model
         return super().__getattr__(name)
 
     @property
@@ -124,7 +125,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """The first weight's type of floating point; float32 where none is in sight."""
         return next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), torch.float32)
 
-    def to(self, *arguments: Any, **options: Any) -> "AttribForSequenceClassification":
+    # torch declares four ways of calling it; ours takes whichever and passes it on.
+    def to(self, *arguments: Any, **options: Any) -> "AttribForSequenceClassification":  # type: ignore[override]
         """As torch's. Weights that are one tensor stay one on an XLA device too, where torch would copy them apart.
 
         Raises:
@@ -166,8 +168,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             TypeError: for an argument that nothing reads.
         """
         check_argument_names(config_arguments, "from_backbone")
-        build = fresh_backbone if isinstance(backbone, PretrainedConfig) else load_backbone
-        encoder, backbone_config = build(backbone, attn_implementation, dtype)
+        if isinstance(backbone, PretrainedConfig):
+            encoder, backbone_config = fresh_backbone(backbone, attn_implementation, dtype)
+        else:
+            encoder, backbone_config = load_backbone(backbone, attn_implementation, dtype)
         find_parts(encoder)
         config = AttribConfig(
             backbone_config=backbone_config,
@@ -213,7 +217,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             TypeError: for an argument that nothing reads.
         """
         check_argument_names(config_arguments, "from_classifier")
-        labels = {name: config_arguments.pop(name) for name in ("num_labels", "id2label") if name in config_arguments}
+        labels: dict[str, Any] = {
+            name: config_arguments.pop(name) for name in ("num_labels", "id2label") if name in config_arguments
+        }
         if isinstance(classifier, str):
             classifier = load_classifier(classifier, attn_implementation, dtype, labels)
         elif labels:
@@ -285,7 +291,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         """
         inputs = self._gather_inputs(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         if output_attributions is None:
-            asked = not (attribution_target is attribution_contrast is attribution_method is None)
+            questions = (attribution_target, attribution_contrast, attribution_method)
+            asked = any(question is not None for question in questions)
             output_attributions = asked or (labels is None and not self.training)
         returned = self._returned_states(output_hidden_states, output_attentions)
         if not len(inputs["attention_mask"]):
@@ -396,12 +403,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         position_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None,
     ) -> Inputs:
-        if (input_ids is None) == (inputs_embeds is None):
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given is None or not (input_ids is None or inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds.")
-        shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
+        shape = given.shape[:2]
         if attention_mask is None:
-            device = (input_ids if inputs_embeds is None else inputs_embeds).device
-            attention_mask = torch.ones(shape, dtype=torch.long, device=device)
+            attention_mask = torch.ones(shape, dtype=torch.long, device=given.device)
         if attention_mask.shape != shape:
             raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; expected {tuple(shape)}.")
         inputs = {
@@ -419,15 +426,15 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         return [name for name, on in asked.items() if (getattr(self.config, f"output_{name}") if on is None else on)]
 
-    def run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
-        """The backbone's output, with its token states (batch, tokens, width) and what is `returned` beside them."""
+    def run_backbone(self, inputs: Inputs, returned: Sequence[str] = ()) -> Any:
+        """The backbone's `ModelOutput`: its token states (batch, tokens, width), and what else is `returned`."""
         output = self._run(self.backbone, inputs, returned)
         if "last_hidden_state" not in output:
             raise ValueError(f"{type(self.backbone).__name__} returns no token states (last_hidden_state) to classify.")
         self._check_states(output.last_hidden_state, inputs)
         return output
 
-    def _run(self, part: nn.Module, inputs: Inputs, returned: Sequence[str] = ()) -> ModelOutput:
+    def _run(self, part: nn.Module, inputs: Inputs, returned: Sequence[str] = ()) -> Any:
         extra = {"use_cache": False} if "use_cache" in self.backbone_arguments else {}
         extra |= {f"output_{name}": True for name in returned}
         with FiniteScores() if self.dtype == torch.float64 else contextlib.nullcontext():
@@ -447,7 +454,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 f"configuration they would have {expected}; this backbone is not supported."
             )
 
-    def _encode_and_weigh(self, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[ModelOutput, torch.Tensor]:
+    def _encode_and_weigh(self, inputs: Inputs, returned: Sequence[str] = ()) -> tuple[Any, torch.Tensor]:
         """The backbone's output and how much the head reads of each token's last state (batch, tokens)."""
         if self.adjusted_norm is None:
             return self.run_backbone(inputs, returned), self.plain_weights(inputs)
@@ -493,7 +500,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         method: str | None,
         options: dict[str, Any] | None,
         plain_logits: torch.Tensor | None,
-    ) -> dict[str, torch.Tensor]:
+    ) -> ExplainedFields:
         """Logits and explanation, by the compiled graph where it can answer; `plain_logits` if a pass gave them."""
         if plain_logits is None and self._compiled is not None:
             takes = self._compiled.takes(self, inputs, request, method, options)
@@ -515,7 +522,7 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
     @torch.compiler.disable  # a compiler sees neither the rules nor the graph inside
     def _explain(
         self, inputs: Inputs, request: AttributionRequest, name: str | None, options: dict[str, Any] | None
-    ) -> dict[str, torch.Tensor]:
+    ) -> ExplainedFields:
         method, options = self.choose_attribution_method(name, options)
         with self.examined(method), torch.inference_mode(False), torch.enable_grad():
             inputs = outside_inference_mode(inputs)

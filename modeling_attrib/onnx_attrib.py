@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 import torch
-from torch import nn
 
-from .attribution_methods import AttributionRequest
+from .attribution_methods import AttributionRequest, ExplainableClassifier
 from .classifier_output import AttribSequenceClassifierOutput, explained_fields
 
 
@@ -24,7 +23,7 @@ class OnnxAttributions:
             other labels, another method or other weights.
     """
 
-    def __init__(self, file: str, classifier: nn.Module) -> None:
+    def __init__(self, file: str, classifier: ExplainableClassifier) -> None:
         try:
             onnxruntime = importlib.import_module("onnxruntime")  # optional: only who asks for it needs it
         except ImportError:
@@ -40,7 +39,7 @@ class OnnxAttributions:
         }
         config = classifier.config
         own = {
-            "attrib_id2label": {str(index): name for index, name in config.id2label.items()},
+            "attrib_id2label": {str(index): name for index, name in (config.id2label or {}).items()},
             "attrib_attribution_method": config.attribution_method,
             "attrib_attribution_options": config.attribution_options,
             "attrib_weights": weights_digest(classifier),
@@ -52,7 +51,7 @@ class OnnxAttributions:
                     f"{file} was exported from another model: its {name} is {said.get(key)!r}, not {value!r}."
                 )
         self._inputs = [entry.name for entry in self._session.get_inputs()]
-        self._labels = config.num_labels
+        self._labels = classifier.num_labels
         self._method = (config.attribution_method, config.attribution_options)
 
     def __call__(
@@ -104,10 +103,10 @@ class OnnxAttributions:
         return [torch.from_numpy(value) for value in self._session.run(None, feed)]
 
 
-def weights_digest(classifier: nn.Module) -> str:
+def weights_digest(classifier: ExplainableClassifier) -> str:
     """A hash of every weight: what an exported file is known to belong to its model by."""
     digest = hashlib.sha256()
     for name, weight in sorted(classifier.state_dict().items()):
         digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

@@ -74,7 +74,7 @@ def stock_classifier(model: Any) -> PreTrainedModel:
         raise ValueError("this model explains itself already: use it as it is.")
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ValueError(f"{name} has an adapter beside its weights: give the adapter's folder, or peft's own model.")
-    own = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(model.config), None)
+    own: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(model.config), None)
     if type(model) is not own:
         instead = "" if own is None else f" (its configuration's is {own.__name__})"
         raise ValueError(f"{name} is no sequence classifier that transformers builds from a configuration{instead}.")
@@ -97,7 +97,8 @@ def tokens_read(model: PreTrainedModel) -> str:
     name = type(model).__name__
     size = model.config.get_text_config().vocab_size
     ids = torch.arange(10, 18, device=model.device).unsqueeze(0) % size
-    gradient = _gradient_behind(model, find_parts(model.base_model).layers[-1], ids)
+    encoder: Any = model.base_model
+    gradient = _gradient_behind(model, find_parts(encoder).layers[-1], ids)
     if gradient is None or gradient.shape[:2] != ids.shape:
         raise ValueError(
             f"{name}: what leaves its last layer is not laid out as (batch, tokens, width), so that attributions would "
@@ -108,7 +109,7 @@ def tokens_read(model: PreTrainedModel) -> str:
         return "cls"
     if read == [ids.shape[1] - 1]:
         return "last"
-    gradient = _gradient_behind(model, model.base_model, ids)
+    gradient = _gradient_behind(model, encoder, ids)
     if gradient is not None and len(read) == ids.shape[1]:
         mean = gradient.mean(dim=1, keepdim=True)
         if bool(((gradient - mean).abs() <= 1e-3 * mean.abs().max()).all()):

@@ -10,12 +10,12 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TextClassificationPipeline
 
-from .backbone_parts import position_limit
+from .backbone_parts import token_limit
 from .html_attrib import HTMLFragment, render_html
 from .onnx_attrib import OnnxAttributions
 from .text_inference import TextInference, TextPrediction
 from .text_spans import LEVELS, aggregate
-from .text_windows import DEFAULT_OVERLAP, NO_LIMIT, TokenizedText, tokenize
+from .text_windows import DEFAULT_OVERLAP, TokenizedText, tokenize
 
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
             target, or the only label; for a target beside a `top_k` of several labels; for input that is no text;
             for a pair of which both texts exceed the limit; for a tokenizer without offsets; in training mode.
     """
+
+    model: Any  # an `AttribForSequenceClassification`, of this code or of a folder's copy of it
+    tokenizer: Any  # of either kind, fast or slow, and never None here
 
     def __init__(self, *arguments: Any, onnx_file: str | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -190,7 +193,7 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
     ) -> dict[str, TokenizedText]:
         """One text (or pair) as its tokens, in windows that the model can read."""
         texts, arguments = self._texts_of(inputs)
-        limit = token_limit(self.model, self.tokenizer)
+        limit = token_limit(self.model.config, self.model.backbone, self.tokenizer)
         return {"text": tokenize(self.tokenizer, texts, tokenizer_arguments | arguments, limit, overlap)}
 
     def _texts_of(self, inputs: Any) -> tuple[list[str], dict[str, Any]]:
@@ -357,7 +360,7 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
         sequence, end = 0, 0
         for token, name, score in zip(text.tokens, names, scores):
             if token.sequence is None:
-                entry = {"word": "", "start": end, "end": end, "score": score}
+                entry: dict[str, Any] = {"word": "", "start": end, "end": end, "score": score}
                 entry |= {"sequence": _SEQUENCES[sequence]} if len(text.texts) > 1 else {}
             else:
                 entry = next(ordinary)
@@ -368,9 +371,3 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
     def render_html(self, text: str | dict[str, str], result: dict[str, Any]) -> HTMLFragment:
         """One result as a self-contained, escaped HTML fragment that notebooks show; see `html_attrib`."""
         return render_html(text, result)
-
-
-def token_limit(model: Any, tokenizer: Any) -> int:
-    """Longest input in tokens: the tokenizer's limit and the model's position table, whichever is less."""
-    limits = [tokenizer.model_max_length, position_limit(model) or NO_LIMIT]
-    return min([limit for limit in limits if 0 < limit < NO_LIMIT], default=NO_LIMIT)

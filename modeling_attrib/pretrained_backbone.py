@@ -5,8 +5,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
 from .configuration_attrib import AttribConfig
@@ -14,7 +13,7 @@ from .configuration_attrib import AttribConfig
 
 def load_backbone(
     backbone: str, attn_implementation: str | None, dtype: torch.dtype
-) -> tuple[nn.Module, PretrainedConfig]:
+) -> tuple[PreTrainedModel, PretrainedConfig]:
     """The pretrained encoder of a Hub id or folder, and its configuration as it lies there.
 
     Raises:
@@ -29,7 +28,7 @@ def load_backbone(
 
 def fresh_backbone(
     config: PretrainedConfig, attn_implementation: str | None, dtype: torch.dtype
-) -> tuple[nn.Module, PretrainedConfig]:
+) -> tuple[PreTrainedModel, PretrainedConfig]:
     """An encoder with fresh weights, and its configuration: a copy, since the one given may be another model's."""
     options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     config = copy.deepcopy(config)
@@ -45,6 +44,8 @@ def backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
     """
     if config.model_type == AttribConfig.model_type:
         raise ValueError("this is a classifier's configuration: give its backbone_config.")
+    factory: Any
+    model_class: Any
     # By type, not by config.is_encoder_decoder: building T5's encoder turns that flag off in the configuration.
     if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
         factory, model_class = AutoModelForTextEncoding, MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)]
@@ -54,7 +55,9 @@ def backbone_factory(config: PretrainedConfig) -> tuple[Any, dict[str, Any]]:
                 f"{type(config).__name__}: an encoder-decoder whose encoder transformers does not offer by itself; "
                 "attributions would read the decoder too. Choose an encoder (T5's is one that comes by itself)."
             )
-        factory, model_class = AutoModel, MODEL_MAPPING.get(type(config), None)
+        factory = AutoModel
+        models: Any = MODEL_MAPPING  # whose `get` is annotated for pairs of classes
+        model_class = models.get(type(config), None)
         if isinstance(model_class, tuple) and not config.architectures:
             names = " or ".join(repr(each.__name__) for each in model_class)
             raise ValueError(f"{type(config).__name__} stands for several models: set architectures to [{names}].")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import nn
@@ -53,9 +53,10 @@ def run_under_rules(
     inputs: Inputs,
     attention: str | None = None,
     norm_std: str | None = None,
+    activation: str | None = None,
+    parameters: str | None = "frozen",
     relevance_layers: int = 1,
     inside: AbstractContextManager | None = None,
-    **rules: str | None,
 ) -> Pass:
     """The classifier's forward pass under rules (see `PropagationRules`).
 
@@ -70,7 +71,7 @@ def run_under_rules(
     weights = classifier.token_weights(inputs)
     head_weights = weights if attention and classifier.reads_one_token() else None
     mode = PropagationRules(
-        parts, classifier.num_layers, attention=attention, norm_std=norm_std, head_weights=head_weights, **rules
+        parts, classifier.num_layers, attention, norm_std, activation, parameters, head_weights=head_weights
     )
     given, words = start_of_graph(classifier, inputs)
     further = ActivationCapture(list(parts.layers[:2]) if relevance_layers == 2 else [])
@@ -165,7 +166,15 @@ def _gradients(
     return torch.vmap(go_back)(each)
 
 
-LRP = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
+class Rules(TypedDict):
+    """A propagation rule for each kind of part, as `PropagationRules` names them."""
+
+    attention: str
+    norm_std: str
+    activation: str
+
+
+LRP: Rules = {"attention": "frozen", "norm_std": "frozen", "activation": "secant"}
 
 
 @attribution_method(

@@ -183,7 +183,7 @@ class PropagationRules(TorchFunctionMode):
     def _linear(
         self, func: Callable[..., Any], input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
-        weight, bias = self._constant(weight), self._constant(bias)
+        weight, bias = self._constant(weight), None if bias is None else self._constant(bias)
         if not self._reads_rows_of(input):
             return _mark(func(input, weight, bias), "linear")
         return _mark(self._of_read_tokens(lambda states: func(states, weight, bias), input), "read")
@@ -199,13 +199,14 @@ class PropagationRules(TorchFunctionMode):
 
     def _of_read_tokens(self, function: Callable[[torch.Tensor], torch.Tensor], input: torch.Tensor) -> torch.Tensor:
         """`function`, which goes token by token, of the tokens that the head reads, and `fill_value` for the others."""
+        assert self._head_weights is not None  # or `_reads_rows_of` had said no
         # Taking rows out and putting them back are each other's backward pass: gradients are as small as states.
         states = function(input.flatten(0, 1).index_select(0, self._rows))
         everywhere = states.new_full((self._head_weights.numel(), states.shape[-1]), self._fill_value)
         return everywhere.index_copy(0, self._rows, states).unflatten(0, self._head_weights.shape)
 
-    def _constant(self, parameter: torch.Tensor | None) -> torch.Tensor | None:
-        return parameter.detach() if self._parameters and parameter is not None else parameter
+    def _constant(self, parameter: torch.Tensor) -> torch.Tensor:
+        return parameter.detach() if self._parameters else parameter
 
     # Attention ------------------------------------------------------------------------------------------------
 
@@ -263,7 +264,8 @@ class PropagationRules(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> torch.Tensor:
         self._norm_weights_seen.add(id(original(weight)))
-        weight, bias = self._constant(weight), self._constant(bias)
+        weight = None if weight is None else self._constant(weight)
+        bias = None if bias is None else self._constant(bias)
         return frozen_std_layer_norm(input, list(normalized_shape), weight, bias, eps)
 
     def _rms_norm(

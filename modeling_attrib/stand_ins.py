@@ -8,6 +8,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from .attribution_methods import ExplainableClassifier
+
 
 _HALF = (torch.bfloat16, torch.float16)
 _STANDS_FOR = "_attrib_stands_for"
@@ -31,7 +33,7 @@ class StandIns(TorchFunctionMode):
         biases: the stand-ins of the biases that were met.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: ExplainableClassifier) -> None:
         super().__init__()
         self._biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
         self._stand_ins: dict[int, torch.Tensor] = {}

@@ -1,8 +1,8 @@
 """What a model says of texts: its answers for their windows, combined into one answer a text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -42,7 +42,7 @@ class TextInference:
         at_once: how many windows the model reads in one batch.
     """
 
-    def __init__(self, model: Callable[..., Any], tokenizer: Any, device: torch.device, at_once: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device, at_once: int) -> None:
         self._model, self._tokenizer, self._device, self._at_once = model, tokenizer, device, at_once
 
     def run(
@@ -93,7 +93,7 @@ class TextInference:
     def _ask(self, batch: dict[str, torch.Tensor], arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
         """The model's answer, on the CPU; of an XLA device, with the rows and tokens that were added for it."""
         if is_xla(self._device):
-            limit = position_limit(self._model)
+            limit = position_limit(self._model.config, self._model.backbone)
             batch = pad_to_few_shapes(batch, self._at_once, self._tokenizer.pad_token_id, limit)
         output = self._model(**{name: value.to(self._device) for name, value in batch.items()}, **arguments)
         finish_step(self._device)
@@ -121,10 +121,10 @@ def _combine(parts: list[tuple[float, TextPrediction]]) -> TextPrediction:
     """Shares and predictions of a text's windows -> its own: so scores and residual still add up to the logit."""
     return TextPrediction(
         text=parts[0][1].text,
-        logits=sum(share * part.logits for share, part in parts),
+        logits=cast(torch.Tensor, sum(share * part.logits for share, part in parts)),
         explanations={
             label: Explanation(
-                scores=sum(share * part.explanations[label].scores for share, part in parts),
+                scores=cast(torch.Tensor, sum(share * part.explanations[label].scores for share, part in parts)),
                 residual=sum(share * part.explanations[label].residual for share, part in parts),
             )
             for label in parts[0][1].explanations

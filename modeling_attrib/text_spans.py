@@ -168,7 +168,8 @@ def _ends_sentence(text: str, match: re.Match, start: int, cased: bool) -> bool:
         return not (stop == "．" and following.isdigit())
     if following and not following.isspace():
         return False
-    next_word = _NEXT_WORD.match(text, end)[1]
+    following_word = _NEXT_WORD.match(text, end)
+    next_word = following_word[1] if following_word else ""
     if cased and next_word[:1].islower() and (stop[-1] in ".…" or match["close"]):
         return False
     if stop != "." or match["close"]:

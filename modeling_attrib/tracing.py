@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 import transformers
-from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -46,7 +45,7 @@ class RowRequest:
         return torch.where(self.contrast.view(-1, 1, 1) < 0, explained, explained - against)
 
 
-def graph_inputs(classifier: nn.Module, tokenizer_names: list[str] | None = None) -> list[str]:
+def graph_inputs(classifier: ExplainableClassifier, tokenizer_names: list[str] | None = None) -> list[str]:
     """Names of a graph's inputs, in order: what the backbone reads of the tokenizer's, then target and contrast."""
     known = ("input_ids", "attention_mask", "token_type_ids")
     names = [name for name in known if name in classifier.backbone_arguments]
@@ -120,7 +119,7 @@ def export_attributions(
     """
     graph = trace_attributions(classifier, names, attention)
     texts = torch.export.Dim("texts", min=1)
-    tokens = torch.export.Dim("tokens", min=1, max=limit or position_limit(classifier))
+    tokens = torch.export.Dim("tokens", min=1, max=limit or position_limit(classifier.config, classifier.backbone))
     shapes = tuple({0: texts} if name.startswith("attribution_") else {0: texts, 1: tokens} for name in names)
     example = tuple(example_inputs(names, classifier.device).values())
     with torch.inference_mode(False), torch.no_grad():

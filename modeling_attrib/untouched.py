@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
+from .attribution_methods import ExplainableClassifier
 from .model_structure import OWN_TO_TORCH, version_of
 
 
@@ -34,7 +35,7 @@ class Untouched:
         ValueError: on leaving, if the run wrote to a buffer that is too large to be copied beforehand.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: ExplainableClassifier) -> None:
         self.written: list[str] = []
         self.changes: list[str] = []
         self._model = model
@@ -69,8 +70,8 @@ class Untouched:
         self.written = [name for name, weight, version in self._weights if version_of(weight) != version]
         if self.written:
             return
-        for name, thing, before in self._attributes:
-            self._put_back_attributes(name, thing, before)
+        for name, thing, attributes in self._attributes:
+            self._put_back_attributes(name, thing, attributes)
         for name, key, value, before in self._collections:
             if not _same_items(value, before):
                 if key == "_modules":

@@ -1,10 +1,9 @@
 """Whether a token's state is its own word's: where relevance is read, and behind the last attention product."""
 
 import torch
-from torch import nn
 
 from .activation_capture import ActivationCapture, check_states
-from .attribution_methods import Inputs
+from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import find_parts, word_embeddings
 from .check_inputs import check_inputs
 from .propagation_methods import embedding_place
@@ -12,7 +11,7 @@ from .propagation_rules import PropagationRules
 from .untouched import random_state, set_random_state
 
 
-def word_out_of_place(classifier: nn.Module) -> str | None:
+def word_out_of_place(classifier: ExplainableClassifier) -> str | None:
     """Why relevance that is read where the layers begin would not be the words' own; None if it is.
 
     A word must reach its own token there, no other one (MobileBERT's embeddings join each word with its neighbours),
@@ -60,7 +59,7 @@ def word_out_of_place(classifier: nn.Module) -> str | None:
     return None
 
 
-def mixes_tokens(classifier: nn.Module, inputs: Inputs) -> bool:
+def mixes_tokens(classifier: ExplainableClassifier, inputs: Inputs) -> bool:
     """Whether a token's last state depends on other tokens' states behind the last attention product.
 
     Found by poisoning: linear layers behind that product give NaN for all tokens but one. What reads them, with

@@ -11,8 +11,7 @@ from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.activation_capture import ActivationCapture, check_layers
 from modeling_attrib.attention_records import AttentionRecorder
 from modeling_attrib.attribution_methods import Inputs
-from modeling_attrib.backbone_parts import find_parts
-from modeling_attrib.pipeline_attrib import token_limit
+from modeling_attrib.backbone_parts import find_parts, token_limit
 
 from ..terminal.progress import Progress
 
@@ -91,7 +90,7 @@ class LayerReader:
 
     def _batches(self, texts: list[str], description: str) -> Iterator[tuple[np.ndarray, Inputs, torch.Tensor]]:
         """Places in `texts`, inputs, and a mask (batch, tokens) that is True at the texts' own tokens."""
-        limit = token_limit(self.model, self.tokenizer)
+        limit = token_limit(self.model.config, self.model.backbone, self.tokenizer)
         order = np.argsort([len(text) for text in texts], kind="stable")
         with Progress(len(texts), description, "texts") as progress:
             for start in range(0, len(texts), BATCH_SIZE):

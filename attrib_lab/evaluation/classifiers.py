@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from modeling_attrib import AttribConfig
-from modeling_attrib.pipeline_attrib import token_limit
+from modeling_attrib.backbone_parts import token_limit
 
 from ..models.model_folder import load_trained_model
 from ..terminal.errors import UserError, first_line
@@ -65,9 +64,8 @@ class EvaluatedClassifier:
     @property
     def token_limit(self) -> int:
         """The longest text that it reads, special tokens included."""
-        # A stock model's encoder has a name of its own.
-        asked = self.model if self.explains else SimpleNamespace(config=self.model.config, backbone=self.model)
-        return token_limit(asked, self.tokenizer)
+        backbone = self.model.backbone if self.explains else self.model  # a stock one's has a name of its own
+        return token_limit(self.model.config, backbone, self.tokenizer)
 
     def collate(self, texts: Sequence[EncodedText]) -> Batch:
         """What the model reads of texts, (texts, longest) each: right-padded input_ids, attention_mask, and

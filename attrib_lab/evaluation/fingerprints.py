@@ -14,8 +14,14 @@ from .texts import EncodedText
 
 
 OPTIONS = ("perturbation", "unit", "seed", "batch_size", "budget", "limit", "max_length", "special_tokens")
-# Code that only tells what was measured: a change of it leaves the figures of an earlier run as they were.
-AFTERWARDS = ("costs.py", "evaluation_pictures.py", "evaluation_report.py", "journal.py", "results.py", "statistics.py")
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "captum")
+HUB_CODE, LAB = Path(modeling_attrib.__file__).parent, Path(__file__).parents[1]
+# Of this room what keeps figures, tells them, or measures for `evaluate` alone, and not in a run.
+TELLING = (
+    "evaluate_modules.py", "evaluation_pictures.py", "evaluation_report.py", "examples.py", "journal.py", "results.py",
+    "statistics.py",
+)  # fmt: skip
+LOADING = ("models/attention_only.py", "models/model_folder.py")  # what loads a model, and what computes one kind of it
 
 
 def settings_of(
@@ -36,19 +42,24 @@ def settings_of(
             "model": classifier.fingerprint(),
             "data": data.hexdigest()[:16],
             "version of the code": code_fingerprint(),
-            "version of the libraries": ", ".join(_versions("torch", "transformers", "numpy", "captum")),
+            "version of the libraries": ", ".join(_versions(*LIBRARIES)),
         }
         | {f"plug-in {explainer.name}": explainer.fingerprint for explainer in explainers if explainer.fingerprint}
     )
 
 
-def code_fingerprint() -> str:
-    """A hash of the code that explains and measures; how figures are shown afterwards is no part of it."""
+def code_fingerprint(hub_code: Path = HUB_CODE, lab: Path = LAB) -> str:
+    """A hash of the code that a figure depends on: what loads a model, explains and measures.
+
+    How figures are kept and shown is no part of it, nor how data is read: the texts are hashed themselves.
+
+    Args:
+        hub_code, lab: folders of the two packages.
+    """
+    measuring = (file for file in lab.glob("evaluation/*.py") if file.name not in TELLING)
     digest = hashlib.sha256()
-    folders = (Path(modeling_attrib.__file__).parent, Path(__file__).parent)
-    for file in sorted(file for folder in folders for file in folder.glob("*.py")):
-        if file.name not in AFTERWARDS:
-            digest.update(file.read_bytes())
+    for file in (*sorted(hub_code.glob("*.py")), *sorted(measuring), *(lab / name for name in LOADING)):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

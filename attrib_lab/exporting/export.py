@@ -16,8 +16,8 @@ import torch
 
 from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.attention_records import ExplicitAttention
+from modeling_attrib.backbone_parts import token_limit
 from modeling_attrib.onnx_attrib import weights_digest
-from modeling_attrib.pipeline_attrib import token_limit
 from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
 from ..data.sources import complete_rows, join_words, load_rows
@@ -99,7 +99,7 @@ def _write_graph(
     trained = load_trained_model(Path(model_dir))
     model = trained.model.eval()
     names = graph_inputs(model, trained.tokenizer.model_input_names)
-    limit = token_limit(model, trained.tokenizer)
+    limit = token_limit(model.config, model.backbone, trained.tokenizer)
     description = _describe(trained, names, FORMATS[format], precision)
     method = model.config.attribution_method
     print(f"recording classifier and attribution method ({method}) as one graph; with the checks, a minute or two.")
@@ -165,7 +165,7 @@ def _describe(trained: TrainedModel, names: list[str], file: str, precision: str
         "problem_type": config.problem_type,
         "attribution_method": config.attribution_method,
         "attribution_options": config.attribution_options,
-        "max_tokens": token_limit(trained.model, trained.tokenizer),
+        "max_tokens": token_limit(trained.model.config, trained.model.backbone, trained.tokenizer),
         "precision": precision,
     }
 

@@ -3,7 +3,7 @@
 from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
-from modeling_attrib.pipeline_attrib import token_limit
+from modeling_attrib.backbone_parts import token_limit
 
 from ..terminal.errors import UserError
 
@@ -16,6 +16,6 @@ def check_max_length(
     Raises:
         UserError: with the longest that it can.
     """
-    longest = token_limit(model, tokenizer)
+    longest = token_limit(model.config, model.backbone, tokenizer)
     if not 0 < max_length <= longest:
         raise UserError(f"model.max_length={max_length}: this backbone reads 1 to {longest} tokens.")

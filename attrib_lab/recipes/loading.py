@@ -22,7 +22,9 @@ _Loader.add_implicit_resolver(
 
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")  # of the files that `data/tables.py` reads
 
-RECIPE_FOLDER = Path(__file__).resolve().parents[2] / "configuration"
+_CODE = Path(__file__).resolve()
+_PLACES = (_CODE.with_name("configuration"), _CODE.parents[2] / "configuration")  # installed, and in a checkout
+RECIPE_FOLDER = next(folder for folder in _PLACES if folder.is_dir())
 _TOP = list(TOP_KEYS)
 
 

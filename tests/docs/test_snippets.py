@@ -10,7 +10,7 @@ from test_layering import ROOMS
 from attrib_lab.evaluation.metrics import METRICS
 from attrib_lab.evaluation.options import DEFAULT_METRICS
 from attrib_lab.exporting.formats import FORMATS, PRECISIONS
-from modeling_attrib import list_attribution_methods
+from modeling_attrib import AttribConfig, list_attribution_methods
 
 
 PAGES = [
@@ -95,12 +95,18 @@ def table_of(page, header):
 
 
 def test_the_table_of_methods_is_the_registry():
-    said = {
-        re.match(r"`(\w+)`", name)[1]: (int(cost), signed == "yes", conservative == "yes")
-        for name, cost, signed, conservative, _ in table_of("docs/methods.md", METHOD_COLUMNS)
-    }
-    registered = list_attribution_methods()
-    assert said == {method["name"]: (method["cost"], method["signed"], method["conservative"]) for method in registered}
+    rows = table_of("docs/methods.md", METHOD_COLUMNS)
+    default = AttribConfig().attribution_method
+    registered = [
+        (
+            f"`{method['name']}`" + " (default)" * (method["name"] == default),
+            str(method["cost"]),
+            "yes" if method["signed"] else "no",
+            "yes" if method["conservative"] else "no",
+        )
+        for method in list_attribution_methods()
+    ]
+    assert sorted(tuple(row[:-1]) for row in rows) == sorted(registered)
 
 
 def test_the_source_of_a_method_is_the_registrys():

@@ -16,12 +16,19 @@ from transformers import (
     BertModel,
     BloomConfig,
     BloomModel,
+    PreTrainedTokenizerBase,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5EncoderModel,
     XLMConfig,
     XLMModel,
 )
 
 from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.backbone_parts import token_limit
 from modeling_attrib.conservation import unaccounted_relevance
+from modeling_attrib.text_windows import NO_LIMIT
 
 
 SMALL = {"vocab_size": 120}
@@ -31,7 +38,9 @@ BART = BartConfig(
     **SMALL, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
     encoder_ffn_dim=48, decoder_ffn_dim=48,
 )  # fmt: skip
-BERT = BertConfig(**SMALL, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+BERT_SIZE = SMALL | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+BERT = BertConfig(**BERT_SIZE)
+T5 = T5Config(**SMALL, d_model=32, d_kv=8, num_layers=2, num_heads=4, d_ff=48)
 
 
 def save(folder, model) -> str:
@@ -197,3 +206,30 @@ def test_gradient_checkpointing_is_refused_where_it_would_break_the_rules():
     with pytest.raises(ValueError, match="gradient checkpointing"):
         model(**inputs, output_attributions=True)
     assert model(**inputs, labels=torch.tensor([0, 1, 2])).loss.isfinite()
+
+
+ENDLESS = PreTrainedTokenizerBase().model_max_length  # what a tokenizer says whose files say nothing
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "expected"),
+    [
+        pytest.param(BertModel(BERT), ENDLESS, 512, id="the position table"),
+        pytest.param(BertModel(BERT), 128, 128, id="the tokenizer"),
+        pytest.param(BertModel(BERT), 1024, 512, id="the tokenizer says more than there is room for"),
+        pytest.param(
+            RobertaModel(RobertaConfig(**BERT_SIZE, max_position_embeddings=514)),
+            ENDLESS,
+            512,
+            id="positions set aside",
+        ),
+        pytest.param(
+            BertForSequenceClassification(BERT), ENDLESS, 512, id="a classifier of transformers, asked as a whole"
+        ),
+        pytest.param(T5EncoderModel(T5), ENDLESS, NO_LIMIT, id="neither"),
+        pytest.param(T5EncoderModel(T5), 300, 300, id="no table"),
+    ],
+)
+def test_the_longest_text_is_what_tokenizer_and_positions_allow(model, said, expected):
+    tokenizer = PreTrainedTokenizerBase(model_max_length=said)
+    assert token_limit(model.config, model, tokenizer) == expected

@@ -109,7 +109,7 @@ def test_finding_the_layout_draws_no_random_number():
 def test_no_limit_of_positions_is_none():
     assert XLNET.max_position_embeddings == -1
     model = classifier(XLNET)
-    assert position_limit(model) is None
+    assert position_limit(model.config, model.backbone) is None
     with pytest.raises(ValueError, match=r"not \(batch, tokens, width\)"):
         AttribForSequenceClassification.from_backbone(XLNET, num_labels=3)
 
