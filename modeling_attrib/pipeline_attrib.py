@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     # Never run: transformers 4 copies from a folder only what this file names itself; its siblings need these.
     from .attribution_methods import AttributionRequest  # noqa: F401
     from .classifier_output import AttribSequenceClassifierOutput  # noqa: F401
+    from .configuration_attrib import AttribConfig  # noqa: F401
     from .xla_devices import is_xla  # noqa: F401
 
 
