@@ -25,6 +25,7 @@ class AttribConfig(PretrainedConfig):
             of transformers' own, kept as it is (see `from_classifier`).
         pooling: how token states become one text vector: `"mean"`, `"cls"` or `"last"`. Over the real tokens, from
             the first or from the last of them, for decoders. Of an original head, which tokens it reads.
+        normalize_features: scale the text vector to length 1 before a linear head reads it, as SetFit can.
         classifier_dropout: dropout on the text vector while training.
         attribution_method: default method of `forward`; see `list_attribution_methods()`.
         attribution_options: options of that method, e.g. `{"orientation": "query"}` for
@@ -62,6 +63,7 @@ class AttribConfig(PretrainedConfig):
         backbone_config: PretrainedConfig | dict[str, Any] | None = None,
         classifier_head: str = "linear",
         pooling: str = "mean",
+        normalize_features: bool = False,
         classifier_dropout: float = 0.1,
         attribution_method: str = "damped_lrp",
         attribution_options: dict[str, Any] | None = None,
@@ -79,8 +81,10 @@ class AttribConfig(PretrainedConfig):
             raise ValueError(
                 f"classifier_head={classifier_head!r} is unknown: use one of {', '.join(CLASSIFIER_HEADS)}."
             )
-        if classifier_head == "original" and (feature_adjustment != "none" or contrastive_weight):
-            raise ValueError("an original head is kept as it is: no feature_adjustment and no contrastive_weight.")
+        if classifier_head == "original" and (feature_adjustment != "none" or contrastive_weight or normalize_features):
+            raise ValueError(
+                "an original head is kept as it is: no feature_adjustment, contrastive_weight or normalize_features."
+            )
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling!r} is unknown: use one of {', '.join(POOLINGS)}.")
         if attribution_head not in ATTRIBUTION_HEADS:
@@ -103,6 +107,7 @@ class AttribConfig(PretrainedConfig):
         self.backbone_config = backbone_config
         self.classifier_head = classifier_head
         self.pooling = pooling
+        self.normalize_features = normalize_features
         self.classifier_dropout = classifier_dropout
         self.attribution_method = attribution_method
         self.attribution_options = dict(attribution_options or {})

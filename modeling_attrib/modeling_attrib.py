@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 
 from .attention_map_gradients import gae  # noqa: F401 - what it registers
@@ -30,6 +31,7 @@ from .original_classifier import fresh_classifier, load_classifier, stock_classi
 from .pooling import pooling_weights, weighted_sum
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .random_scores import random  # noqa: F401 - what it registers
+from .sentence_classifier import is_setfit, setfit_encoder, setfit_head
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .xla_devices import check_autograd, is_xla
 
@@ -203,7 +205,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         Args:
             classifier: Hub id or folder of any model that `AutoModelForSequenceClassification` loads, or of an adapter
                 for one (with peft installed); or such a model object, which is held, not copied; or peft's model,
-                whose adapter is merged in a copy; or a `CrossEncoder` of sentence-transformers.
+                whose adapter is merged in a copy; or a `CrossEncoder` of sentence-transformers; or a SetFit model,
+                whose encoder and linear head are copied.
             attn_implementation, dtype: as in `from_backbone`; a model object keeps its own.
             config_arguments: what `AttribConfig` takes of attribution methods; for an adapter `num_labels` or
                 `id2label` too, which its files do not say.
@@ -217,6 +220,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             TypeError: for an argument that nothing reads.
         """
         check_argument_names(config_arguments, "from_classifier")
+        if is_setfit(classifier):
+            return cls._from_setfit(classifier, **config_arguments)
         labels: dict[str, Any] = {
             name: config_arguments.pop(name) for name in ("num_labels", "id2label") if name in config_arguments
         }
@@ -239,6 +244,27 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         model.original, model.expnet = original, build_expnet(config)
         if model.expnet is not None:
             model.expnet.to(original.device, original.dtype)
+        model.eval()
+        with model.examined(get_attribution_method(config.attribution_method)):
+            return model
+
+    @classmethod
+    def _from_setfit(cls, classifier: Any, **config_arguments: Any) -> "AttribForSequenceClassification":
+        encoder, pooling, normalised = setfit_encoder(classifier)
+        weight, bias, names, problem_type = setfit_head(classifier)
+        config = AttribConfig(
+            backbone_config=copy.deepcopy(encoder.config),
+            pooling=pooling,
+            normalize_features=normalised,
+            attn_implementation=attention_kernel(encoder),
+            id2label=dict(enumerate(names)),
+            problem_type=problem_type,
+            **config_arguments,
+        )
+        model = cls(config).to(encoder.device, encoder.dtype)
+        own = model.backbone.state_dict().keys()  # an unused pooler stays behind
+        model.backbone.load_state_dict({name: value for name, value in encoder.state_dict().items() if name in own})
+        model.classifier.load_state_dict({"weight": weight, "bias": bias})
         model.eval()
         with model.examined(get_attribution_method(config.attribution_method)):
             return model
@@ -480,6 +506,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         features = weighted_sum(hidden, weights)
         if self.adjusted_norm is not None:
             features = self.adjusted_norm(features)
+        if self.config.normalize_features:
+            features = F.normalize(features, dim=-1)
         return features, self.classifier(self.dropout(features))
 
     def _plain_pass(self, inputs: Inputs, labels: torch.Tensor | None, returned: Sequence[str]) -> dict[str, Any]:

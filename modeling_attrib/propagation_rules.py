@@ -138,6 +138,7 @@ class PropagationRules(TorchFunctionMode):
             self._handlers |= {
                 F.layer_norm: self._layer_norm,
                 F.rms_norm: self._rms_norm,
+                F.normalize: self._normalize,
                 torch.rsqrt: self._root,
                 torch.Tensor.rsqrt: self._root,
                 torch.sqrt: self._root,
@@ -283,6 +284,12 @@ class PropagationRules(TorchFunctionMode):
         eps = torch.finfo(wide.dtype).eps if eps is None else eps
         slope = torch.rsqrt(wide.pow(2).mean(dim=axes, keepdim=True) + eps).to(output.dtype)
         return rescale(input, slope if weight is None else slope * weight.detach(), output.detach())
+
+    def _normalize(self, func: Callable[..., Any], input: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
+        """A vector over its length, which is a constant."""
+        output = func(input.detach(), *args, **kw)
+        length = input.detach().norm(dim=kw.get("dim", 1), keepdim=True).clamp(min=kw.get("eps", 1e-12))
+        return rescale(input, 1 / length, output)
 
     def _root(self, func: Callable[..., Any], variance: torch.Tensor, **kw: Any) -> torch.Tensor:
         """√ or 1/√ of what a norm that is written out finds in the text."""
