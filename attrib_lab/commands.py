@@ -20,6 +20,71 @@ def _quiet_libraries() -> None:
     quiet_libraries()
 
 
+def _explain(arguments: argparse.Namespace) -> None:
+    from .explaining.explain import explain_texts
+
+    _quiet_libraries()
+    explain_texts(
+        arguments.classifier,
+        arguments.texts,
+        file=arguments.file,
+        column=arguments.text,
+        as_json=arguments.json,
+        html=arguments.html,
+        target=arguments.target,
+        contrast=arguments.contrast,
+        method=arguments.method,
+    )
+
+
+def _add_explain(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="show the words for and against a text's label, by any classifier",
+        description="Show the words for and against a text's label. The classifier is a model of this project, or any "
+        "sequence classifier of transformers, which is converted as it is read.",
+        epilog='example: attrib explain outputs/demo "Stocks rally as oil falls" --contrast World',
+    )
+    parser.add_argument("classifier", help="a folder or a Hub id")
+    parser.add_argument("texts", nargs="*", metavar="text", help="texts to explain (default: the lines of stdin)")
+    parser.add_argument("--file", type=Path, help="texts to explain: .txt, one a line, or CSV, JSON lines or Parquet")
+    parser.add_argument(
+        "--text", default="text", help="the column that holds the texts of a file of rows (%(default)s)"
+    )
+    parser.add_argument("--target", help="the label to explain (the predicted one)")
+    parser.add_argument("--contrast", help="a label: explain why the target, and not this one")
+    parser.add_argument("--method", help="an attribution method (the model's own)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of highlighted texts too")
+    parser.set_defaults(run=_explain)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from .models.conversion import convert
+
+    _quiet_libraries()
+    labels = tuple(name.strip() for name in arguments.labels.split(",")) if arguments.labels else ()
+    opened = convert(arguments.classifier, arguments.output, labels, arguments.overwrite)
+    print(f"{opened.converted} explains itself now: {arguments.output} (the logits are the same)")
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="make a finished classifier explain itself, with the same logits",
+        description="Write a finished classifier as a model of this project: the same weights, head and logits, and "
+        "words for and against each label. push_to_hub.py publishes the folder.",
+        epilog="example: attrib convert distilbert/distilbert-base-uncased-finetuned-sst-2-english --output sst2",
+    )
+    parser.add_argument(
+        "classifier", help="folder or Hub id of a sequence classifier of transformers, or of an adapter"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="folder for the model")
+    parser.add_argument("--labels", help="names of an adapter's labels, in their order, separated by commas")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier model there")
+    parser.set_defaults(run=_convert)
+
+
 def _export(arguments: argparse.Namespace) -> None:
     from .exporting.export import export_model, load_texts
 
@@ -198,6 +263,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of `attrib` and its subcommands."""
     parser = CommandParser(prog="attrib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_explain(commands)
+    _add_convert(commands)
     _add_evaluate(commands)
     _add_export(commands)
     _add_concepts(commands)

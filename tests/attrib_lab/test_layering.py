@@ -19,6 +19,7 @@ ROOMS = (
     "recipes",
     "data",
     "models",
+    "explaining",
     "training",
     "evaluation",
     "explainer",

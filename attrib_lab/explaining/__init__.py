@@ -1,0 +1,1 @@
+"""Texts explained in a terminal."""
