@@ -21,8 +21,7 @@ class AttribConfig(PretrainedConfig):
     Args:
         backbone_config: configuration of the encoder: any `PretrainedConfig` that `AutoModel` knows, or its
             dictionary (with `model_type`). For an original head, that of the whole classifier.
-        classifier_head: `"linear"`, a pooled text vector and a linear layer; or `"original"`, the head of a classifier
-            of transformers' own, kept as it is (see `from_classifier`).
+        classifier_head: `"linear"`, or `"original"`, a finished classifier's own head (see `from_classifier`).
         pooling: how token states become one text vector: `"mean"`, `"cls"` or `"last"`. Over the real tokens, from
             the first or from the last of them, for decoders. Of an original head, which tokens it reads.
         normalize_features: scale the text vector to length 1 before a linear head reads it, as SetFit can.

@@ -170,6 +170,8 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
             TypeError: for an argument that nothing reads.
         """
         check_argument_names(config_arguments, "from_backbone")
+        if config_arguments.get("classifier_head", "linear") != "linear":
+            raise ValueError("from_backbone makes a fresh linear head: from_classifier keeps an original one.")
         if isinstance(backbone, PretrainedConfig):
             encoder, backbone_config = fresh_backbone(backbone, attn_implementation, dtype)
         else:

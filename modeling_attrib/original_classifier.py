@@ -48,7 +48,7 @@ def _load_adapter(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Pre
     try:
         peft = importlib.import_module("peft")  # optional: only who brings an adapter needs it
     except ImportError:
-        raise ValueError(f"{name} is an adapter: pip install peft, which merges it into its model.") from None
+        raise ValueError(f"{name} is an adapter, which peft merges into its model: pip install peft") from None
     return peft.AutoPeftModelForSequenceClassification.from_pretrained(name, dtype=dtype, **options).merge_and_unload()
 
 
@@ -108,6 +108,11 @@ def tokens_read(model: PreTrainedModel) -> str:
     if read == [0]:
         return "cls"
     if read == [ids.shape[1] - 1]:
+        if model.config.get_text_config().pad_token_id is None:
+            raise ValueError(
+                f"{name} finds a text's last token by its configuration's padding, and names none: set "
+                "model.config.pad_token_id to the tokenizer's padding, or to its end of text where it has none."
+            )
         return "last"
     gradient = _gradient_behind(model, encoder, ids)
     if gradient is not None and len(read) == ids.shape[1]:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import find_adapter_config_file
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
+from modeling_attrib.original_classifier import load_classifier
 
 from ..terminal.errors import UserError, first_line
 from .model_folder import load_trained_model
@@ -56,10 +58,13 @@ def open_classifier(name: str, labels: tuple[str, ...] = ()) -> OpenClassifier:
     if labels and adapter is None:
         raise UserError(f"{name} names its labels itself: labels are given for an adapter alone.")
     given = {"id2label": dict(enumerate(labels))} if labels else {}
-    model = _read(name, lambda: AttribForSequenceClassification.from_classifier(name, **given))
+    stock = _read(name, lambda: load_classifier(name, None, torch.float32, given))
     tokenizer = _read(name, lambda: AutoTokenizer.from_pretrained(_tokenizer_of(name, adapter)))
-    _agree_on_padding(model, tokenizer)
-    return OpenClassifier(model, tokenizer, type(model.original).__name__)
+    text_config = stock.config.get_text_config()
+    if text_config.pad_token_id is None:  # a decoder's head finds a text's last token by it, and many leave it out
+        text_config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    model = _read(name, lambda: AttribForSequenceClassification.from_classifier(stock))
+    return OpenClassifier(model, tokenizer, type(stock).__name__)
 
 
 def _is_ours(name: str) -> bool:
@@ -71,14 +76,6 @@ def _tokenizer_of(name: str, adapter: str | None) -> str:
     if adapter is None or (Path(name) / "tokenizer_config.json").is_file():
         return name
     return json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
-
-
-def _agree_on_padding(model: AttribForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
-    """A decoder's head finds a text's last token by its configuration's padding, which many leave out."""
-    for config in (model.original.config, model.config.backbone_config):
-        if config.get_text_config().pad_token_id is None:
-            token = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-            config.pad_token_id = config.get_text_config().pad_token_id = token
 
 
 def _read(name: str, load: Any) -> Any:

@@ -83,10 +83,12 @@ def _training_keys() -> dict[str, Key]:
 
 TOP_KEYS = _own_keys("Recipe")
 TASK_KEYS = _own_keys("TaskSection")
-# Arguments of `AttribConfig`, but for the head's, which comes with its own training.
+# Arguments of `AttribConfig`, but for the explaining head's, which comes with its own training, and those that a
+# finished classifier brings along.
 MODEL_ARGUMENTS = _with_choices(
     _without(
-        declared_keys(_CONFIGURATION, "AttribConfig"), "backbone_config", "attribution_head", "attribution_head_reads"
+        declared_keys(_CONFIGURATION, "AttribConfig"),
+        *("backbone_config", "classifier_head", "attribution_head", "attribution_head_reads"),
     )
 ) | {"problem_type": Key("problem_type", "str | None", None, "kind of the task, as transformers calls it")}
 SECTIONS: dict[str, dict[str, Key]] = {

@@ -72,6 +72,7 @@ HUB_MODELS = {
 PYPI = {
     "accelerate": ("1.15.0",),
     "captum": ("0.9.0",),
+    "peft": (),
     "datasets": ("5.2.0",),
     "evaluate": ("0.4.6",),
     "ferret-xai": ("0.4.2",),

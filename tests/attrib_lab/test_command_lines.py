@@ -137,7 +137,7 @@ def test_keys_of_the_trainer_are_those_of_its_class():
 
 def test_keys_of_the_model_are_those_of_its_configuration():
     arguments = signature(AttribConfig.__init__).parameters
-    left_out = {"self", "kwargs", "backbone_config", "attribution_head", "attribution_head_reads"}
+    left_out = {"self", "kwargs", "backbone_config", "classifier_head", "attribution_head", "attribution_head_reads"}
     assert MODEL_ARGUMENTS.keys() == arguments.keys() - left_out | {"problem_type"}
     for name, key in MODEL_ARGUMENTS.items():
         if name in arguments:

@@ -229,7 +229,7 @@ def test_a_cross_encoder_is_taken_by_its_model():
 def test_an_adapters_folder_without_peft_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(ValueError, match="is an adapter: pip install peft"):
+    with pytest.raises(ValueError, match=r"is an adapter, .*: pip install peft"):
         AttribForSequenceClassification.from_classifier(str(tmp_path))
 
 
@@ -244,6 +244,10 @@ class OwnClassifier(BertForSequenceClassification):
         (lambda: OwnClassifier(BertConfig(**SIZE)), "OwnClassifier is no sequence classifier that transformers builds"),
         (lambda: stock().bert, r"BertModel is no sequence classifier .*BertForSequenceClassification"),
         (lambda: AttribForSequenceClassification.from_classifier(stock()), "explains itself already"),
+        (
+            lambda: transformers.GPT2ForSequenceClassification(transformers.GPT2Config(**GPT, num_labels=3)),
+            r"finds a text's last token by its configuration's padding, .* set model.config.pad_token_id",
+        ),
         (
             lambda: transformers.BartForSequenceClassification(
                 transformers.BartConfig(

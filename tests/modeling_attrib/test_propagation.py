@@ -293,14 +293,25 @@ def test_attention_hidden_in_a_kernel_is_named(hidden_kernel):
 
 
 class HandWrittenLayerNorm(nn.Module):
-    """A LayerNorm that calls no torch norm."""
+    """A LayerNorm that calls no torch norm, and no root that a rule would see."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
         super().__init__()
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _norm(x, self, frozen=False)
+        centred = x - x.mean(dim=-1, keepdim=True)
+        return self.weight * centred * self._scale(centred.pow(2).mean(dim=-1, keepdim=True) + self.eps) + self.bias
+
+    def _scale(self, variance: torch.Tensor) -> torch.Tensor:
+        return variance.pow(-0.5)
+
+
+class RootedLayerNorm(HandWrittenLayerNorm):
+    """As DeBERTa's own."""
+
+    def _scale(self, variance: torch.Tensor) -> torch.Tensor:
+        return 1 / torch.sqrt(variance)
 
 
 @pytest.mark.parametrize("method", ["lrp", "lrp_ah_ln", "attn_lrp"])
@@ -311,6 +322,15 @@ def test_a_norm_that_the_rule_never_meets_is_named(method):
     with pytest.raises(ValueError, match=r"norms: .* met encoder\.layer\.1\.output\.LayerNorm, which"):
         explain(model, attribution_method=method)
     explain(model, attribution_method="lrp_ah")  # has no rule for norms
+
+
+@pytest.mark.parametrize("method", ["lrp", "lrp_ah_ln", "attn_lrp", "damped_lrp"])
+def test_a_norm_that_is_written_out_with_a_root_is_explained_alike(method):
+    model = build("bert")
+    expected = explain(model, attribution_method=method).attributions
+    output = model.backbone.encoder.layer[1].output
+    output.LayerNorm = RootedLayerNorm(output.LayerNorm)
+    torch.testing.assert_close(explain(model, attribution_method=method).attributions, expected)
 
 
 def test_a_backbone_without_a_stack_of_layers_is_refused():

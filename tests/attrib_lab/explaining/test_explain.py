@@ -5,15 +5,21 @@ import json
 
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, GPT2Config
-from transformers import GPT2ForSequenceClassification, pipeline
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    pipeline,
+)
 
 from attrib_lab.commands import build_parser
 from attrib_lab.explaining.coloured_text import printable, terminal_text
 from attrib_lab.models.any_classifier import open_classifier
 from attrib_lab.models.model_folder import load_trained_model
 from attrib_lab.terminal.errors import UserError
-from tests.attrib_lab.toy_data import tiny_tokenizer
+from tests.attrib_lab.toy_data import write_backbone
 
 
 NAMES = {0: "calm", 1: "angry", 2: "sad"}
@@ -23,7 +29,8 @@ SIZE = {"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 2, "num_atten
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stock")
-    tokenizer = tiny_tokenizer()
+    (folder / "words").mkdir()
+    tokenizer = AutoTokenizer.from_pretrained(write_backbone(folder / "words"))
     torch.manual_seed(0)
     config = BertConfig(**SIZE | {"vocab_size": len(tokenizer)}, id2label=NAMES)
     config.label2id = {name: index for index, name in NAMES.items()}
@@ -113,7 +120,7 @@ def test_other_logits_leave_nothing(stock, tmp_path, monkeypatch):
 
 
 def test_a_decoder_without_padding_gets_its_tokenizers(tmp_path):
-    tokenizer = tiny_tokenizer()
+    tokenizer = AutoTokenizer.from_pretrained(write_backbone(tmp_path / "words"))
     config = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, num_labels=3)
     GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
