@@ -217,7 +217,7 @@ def follows_the_logits(case: Case, method: str) -> None:
         return
     scores = case.answer(method, "long")[1]
     gaps = []
-    for width in (1e-2, 1e-3, 3e-4, 1e-4):  # a wide one meets experts' jumps, a narrow one float32's last digits
+    for width in (1e-2, 1e-3, 3e-4, 1e-4, 1e-5):  # a wide one meets experts' jumps, a narrow one float32's last digits
         differences = path_integral(case, BATCHES["long"], width)
         gaps.append(float(((scores.sum(dim=-1) - differences).abs() / scores.abs().sum(dim=-1)).max()))
         if gaps[-1] < 1e-2:

@@ -23,6 +23,7 @@ from tests.conformance.tiny_configurations import tiny_configuration
 
 RESULTS = Path("outputs/architectures")  # a folder for each state of the code
 PAGE = Path("docs/architectures.md")
+_READERS = ("table.py", "test_conformance.py")  # they read rows, and change none
 
 
 def kernels(config: PretrainedConfig) -> list[str]:
@@ -85,7 +86,8 @@ def main(names: list[str]) -> None:
 
 def _state_of_the_code() -> str:
     sources = [*Path("modeling_attrib").glob("*.py"), *Path(__file__).parent.glob("*.py")]
-    text = "".join(source.read_text() for source in sorted(sources)) + transformers.__version__ + torch.__version__
+    judges = [source for source in sorted(sources) if source.name not in _READERS]
+    text = "".join(source.read_text() for source in judges) + transformers.__version__ + torch.__version__
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -16,15 +16,10 @@ SAMPLE = (
     *("bert", "deberta-v2", "modernbert", "t5", "xlnet", "mobilebert"),
     *("llama", "gpt2", "gemma2", "mixtral", "gpt_oss", "bloom", "fnet", "bart", "big_bird", "longformer"),
 )
-OPEN = {  # rows that neither hold nor are refused yet
-    "t5": "gae of a model whose weights are frozen ends in a traceback",
-    "gemma2": "a text of one word has no score",
-}
 PARTS = 8
-# The page is made once every row holds or is refused: `make architectures` names those that are open.
-VERSION = table.version(PAGE.read_text()) if PAGE.exists() else None
+VERSION = table.version(PAGE.read_text())
 of_this_version = pytest.mark.skipif(
-    transformers.__version__ != VERSION, reason="no table of this transformers: make architectures"
+    transformers.__version__ != VERSION, reason="the table is of another transformers: make architectures"
 )
 
 
@@ -40,10 +35,7 @@ def test_no_type_that_reads_no_text_is_unknown():
     assert {name for names in NOT_TEXT.values() for name in names.split()} <= set(known_types())
 
 
-@pytest.mark.parametrize(
-    "model_type",
-    [pytest.param(n, marks=pytest.mark.xfail(reason=OPEN[n], strict=True)) if n in OPEN else n for n in SAMPLE],
-)
+@pytest.mark.parametrize("model_type", SAMPLE)
 def test_a_sample_holds_or_is_refused(model_type):
     if model_type not in known_types():
         pytest.skip("this transformers does not know it")

@@ -87,7 +87,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "gemma3n_text": {"intermediate_size": 48},
     "glm4_moe_lite": _ALL_HEADS,
     "glm4v_moe_text": _MROPE | {"head_dim": 16},
-    "glm4v_text": _MROPE | {"head_dim": 16},
+    "glm4v_text": {"rope_parameters": _MROPE["rope_parameters"] | {"partial_rotary_factor": 0.5}, "head_dim": 16},
     "glm5_next_text": _ALL_HEADS | {"index_kpool": 2, "qk_rope_head_dim": 0},
     "glm_image_text": _MROPE,
     "glm_moe_dsa": _ALL_HEADS,
