@@ -108,10 +108,14 @@ def render_html(
         are words with a NaN score; characters that HTML cannot hold are shown as U+FFFD.
 
     Raises:
-        ValueError: an attribution outside its text, overlapping another, or of an unknown sequence; a
-            `max_score` that is not above 0.
+        ValueError: a list of results, or a result without attributions; an attribution outside its text,
+            overlapping another, or of an unknown sequence; a `max_score` that is not above 0.
         KeyError: `result` lacks a key that is not optional.
     """
+    if not isinstance(result, Mapping):
+        raise ValueError("render_html shows one result: choose one of those that pipe(text) gives, pipe(text)[0].")
+    if "attributions" not in result:
+        raise ValueError("this result has no attributions to show: it was asked for with attributions=False.")
     given = {"text": text} if isinstance(text, str) else text
     texts = {name: given[name] for name in _TEXT_NAMES if given.get(name) is not None}
     attributions: dict[str, list[Mapping[str, Any]]] = {name: [] for name in texts}
@@ -121,7 +125,8 @@ def render_html(
             raise ValueError(f"attribution of the sequence {sequence!r}, but the text has {', '.join(texts)}")
         attributions[sequence].append(attribution)
 
-    scores = [float(attribution["score"]) for attribution in result["attributions"]]
+    # Special tokens, which stand among the others at aggregation="token", have their own part of the sum.
+    scores = [float(attribution["score"]) for attribution in result["attributions"] if not attribution.get("special")]
     if max_score is None:
         max_score = max((abs(score) for score in scores if math.isfinite(score)), default=0.0) or 1.0
     elif not max_score > 0:
@@ -223,7 +228,8 @@ def _highlighted(text: str, attributions: Iterable[Mapping[str, Any]], max_score
         start, end, score = attribution["start"], attribution["end"], float(attribution["score"])
         if not position <= start <= end <= len(text):
             raise ValueError(
-                f"attribution ({start}, {end}) overlaps another or leaves its text of {len(text)} characters"
+                f"attribution ({start}, {end}) overlaps another or leaves its text of {len(text)} characters: is the "
+                "result another text's?"
             )
         yield escape(text[position:start])
         position = end

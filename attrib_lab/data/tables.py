@@ -200,7 +200,7 @@ def _csv_header(path: Path, records: Iterator[tuple[int, list[str]]], required: 
     names = [name.strip() for name in header]
     if len(names) == 1:
         _refuse_separator(path, names[0], required)
-    check_columns(names, required, str(path), "Its first line must name the columns.")
+    check_columns(names, required, str(path), "Its first line must name them; --text and --label say which to take.")
     return names
 
 

@@ -83,6 +83,8 @@ def claim_folder(recipe: Recipe, overwrite: bool = False) -> str | None:
         other = f"{', '.join(taken[:3])}{' ...' * (len(taken) > 3)}, which no run left there" if taken else ""
     if other and not overwrite:
         raise UserError(f"{folder} holds {other}: choose another --output_dir, or add --overwrite to replace it.")
+    if not other and not overwrite and running is None and finished is not None:
+        print(f"{folder} holds the finished model of this recipe: training it anew; the new one replaces it at the end")
     if running is None and (strangers := _strangers(checkpoints)):
         raise UserError(f"{checkpoints} holds {strangers[0]!r}, which no run left there: choose another --output_dir.")
     return None

@@ -121,6 +121,8 @@ def _checked(key: Key, value: Any, where: str) -> Any:
     """
     if isinstance(value, str) and key.kind.startswith("list["):  # on the command line: --labels World,Sports
         value = [part.strip() for part in value.split(",")]
+    if value == "none" and "None" in key.kind:  # as --help writes it
+        value = None
     if value is False and "no" in key.choices:  # in YAML, no means false
         value = "no"
     fault = "" if key.name in _CHECKED_APART else key.fault(value)

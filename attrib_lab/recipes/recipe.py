@@ -132,7 +132,7 @@ class Recipe:
         training: arguments of transformers' `TrainingArguments`. `bf16: auto` uses bfloat16 where the device
             computes in it, and says so.
         seed: of everything that is drawn at random.
-        early_stopping_patience: stop after so many evaluations without a better validation accuracy.
+        early_stopping_patience: stop after so many evaluations without a better validation; none trains to the end.
         masked_training: share of each training batch whose tokens are masked at random rates, 0 to 1. For models
             that are to be graded by masking words (see `training/masking.py`).
         explainer: what the head learns from.

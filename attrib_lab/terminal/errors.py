@@ -25,7 +25,9 @@ class UserError(Exception):
 
 def nearest(word: str, known: list[str]) -> str:
     """`" Did you mean 'x'?"` for the known word nearest to `word`, or an empty string."""
-    matches = get_close_matches(word, known, n=1, cutoff=0.5)
+    # "epoch" is near "num_train_epochs" by its parts alone.
+    parts = [name for name in known if len(word) > 3 and any(part.startswith(word) for part in name.split("_"))]
+    matches = parts or get_close_matches(word, known, n=1, cutoff=0.5)
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 

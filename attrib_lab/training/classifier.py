@@ -204,8 +204,11 @@ def _training_arguments(recipe: Recipe, device: Device) -> TrainingArguments:
     return arguments
 
 
-def _tokenize(rows: Dataset, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    """Model inputs, label index and number of each row."""
+_CUT = "is cut"  # a column, while texts are tokenized
+
+
+def _tokenize(rows: Dataset, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, split: str = "") -> Dataset:
+    """Model inputs, label index and number of each row; one line says how many texts of a split are cut."""
     data = recipe.data
     columns = [name for name in (data.text, data.text_pair, data.label) if name]
     # Renamed, since the user's own columns may be called as the model's inputs are.
@@ -214,9 +217,14 @@ def _tokenize(rows: Dataset, recipe: Recipe, tokenizer: PreTrainedTokenizerBase)
 
     def encode(batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
         encoded = tokenizer(batch[text], pair and batch[pair], truncation=True, max_length=recipe.model.max_length)
-        return dict(encoded) | {"labels": batch[label], ROW: numbers}
+        cut = [bool(one.overflowing) for one in encoded.encodings or []] or [False] * len(numbers)
+        return dict(encoded) | {"labels": batch[label], ROW: numbers, _CUT: cut}
 
-    return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names, desc="tokenizing")
+    rows = rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names, desc="tokenizing")
+    cut = sum(rows[_CUT][:])
+    if cut and split:
+        print(f"{split}: {cut:,} of {len(rows):,} texts are cut at {recipe.model.max_length} tokens (--max_length).")
+    return rows.remove_columns(_CUT)
 
 
 def _trainer(
@@ -236,8 +244,8 @@ def _trainer(
     settings: dict[str, Any] = {
         "model": model,
         "args": arguments,
-        "train_dataset": _tokenize(splits.train, recipe, tokenizer),
-        "eval_dataset": _tokenize(splits.validation, recipe, tokenizer),
+        "train_dataset": _tokenize(splits.train, recipe, tokenizer, "train"),
+        "eval_dataset": _tokenize(splits.validation, recipe, tokenizer, "validation"),
         "processing_class": tokenizer,
         "data_collator": pad,
         "compute_metrics": lambda prediction: classification_metrics(*paired_labels(prediction)),

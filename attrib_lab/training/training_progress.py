@@ -95,10 +95,14 @@ class TrainingProgress(TrainerCallback):
         if self._training is not None:
             self._training.close()
             self._training = None
+        if state.is_world_process_zero and 0 < state.global_step < state.max_steps:
+            say(f"stopped at step {state.global_step} of {state.max_steps}: the validation got no better any more")
         # The best step may have no checkpoint, where evaluations outnumber them: then the last model is kept.
         if state.is_world_process_zero and args.load_best_model_at_end and state.best_model_checkpoint:
             step = Path(state.best_model_checkpoint).name.rpartition("-")[2]
-            say(f"kept: the model of step {step}, of the best validation {args.metric_for_best_model}")
+            say(
+                f"kept: the model of step {step}, of the best validation {args.metric_for_best_model.removeprefix('eval_')}"
+            )
 
     def _log(self, args: Arguments, control: Control) -> None:
         if args.logging_strategy != "no":

@@ -155,9 +155,10 @@ def test_every_file_of_ours_that_is_named_exists(page):
     assert set(named_files) <= ours
 
 
-def test_rooms_of_the_readme_are_those_that_there_are_in_their_order():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rooms = re.findall(r"`(\w+)/`", text[text.index("In `attrib_lab/` each room") :])[1:]
+def test_rooms_of_the_house_are_those_that_there_are_in_their_order():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paragraph = text[text.index("In `attrib_lab/` each room") :].partition("\n\n")[0]
+    rooms = re.findall(r"`(\w+)/`", paragraph)[1:]
     assert rooms == [room for room in ROOMS if (ROOT / "attrib_lab" / room).is_dir()]
 
 

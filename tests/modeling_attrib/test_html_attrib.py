@@ -52,6 +52,31 @@ def test_words_carry_their_sign_strength_and_score():
     assert reader.texts("attrib-sum") == []
 
 
+def test_special_tokens_among_the_words_are_summed_once():
+    words = [{"word": "oil", "start": 0, "end": 3, "score": 0.5}]
+    special = {"word": "", "start": 0, "end": 0, "score": -0.2, "token": "[CLS]", "special": True}
+    rest = {"label": "x", "score": 0.9, "special_score": -0.2, "residual": 0.1}
+    one = render_html("oil", rest | {"attributions": words})
+    assert render_html("oil", rest | {"attributions": [special, *words]}) == one
+    assert "+0.400" in one
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ([{"label": "x", "score": 0.9, "attributions": []}], r"choose one .*pipe\(text\)\[0\]"),
+        ({"label": "x", "score": 0.9}, "no attributions to show: .*attributions=False"),
+        (
+            {"label": "x", "score": 0.9, "attributions": [{"start": 0, "end": 9, "score": 1.0}]},
+            "is the result another text's",
+        ),
+    ],
+)
+def test_what_cannot_be_shown_says_what_to_give(result, message):
+    with pytest.raises(ValueError, match=message):
+        render_html("oil", result)
+
+
 def test_max_score_sets_the_scale_and_caps_it():
     entries = [(0, 1, 1.0), (2, 3, -0.5), (4, 5, 8.0)]
     reader = Reader(render_html("a b c", result(entries), max_score=4))

@@ -311,7 +311,10 @@ def test_a_class_that_the_test_data_lacks_is_said(tmp_path, capsys):
         ('text,label\na,x\n"b,y\nc,y\n', "line 3: a quote opens a field and nothing closes it"),
         ('text,label\na,x\n"say "hi" now",y\nc,y\n', "line 3: a quote inside a quoted field is written twice"),
         ("text,label,label\na,x,y\nb,y,x\n", "has 2 columns named 'label'"),
-        ("hello there,x\nbye,y\n", "has no column 'text'; it has hello there, x. Its first line must name the columns"),
+        (
+            "hello there,x\nbye,y\n",
+            "no column 'text'; it has hello there, x. Its first line must name them; --text and",
+        ),
         ("text|label\na|x\nb|y\n", "columns of a .csv file are separated by commas or semicolons or tabs, not by '|'"),
         ("id:'text':label\n1:a:x\n2:b:y\n", "not by ':'"),
         ("my text\na\nb\n", "has no column 'text'; it has my text. Did you mean 'my text'?"),

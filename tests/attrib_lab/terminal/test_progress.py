@@ -117,6 +117,12 @@ def test_of_several_processes_one_speaks():
         assert (done.stdout, done.stderr) == (expected, "")
 
 
+def test_an_early_stop_is_said(tmp_path, capsys):
+    state = TrainerState(global_step=12, max_steps=16)
+    TrainingProgress().on_train_end(TrainingArguments(str(tmp_path), use_cpu=True), state, TrainerControl())
+    assert capsys.readouterr().out == "stopped at step 12 of 16: the validation got no better any more\n"
+
+
 @pytest.mark.parametrize(("checkpoint", "said"), [("out/checkpoint-75", "kept: the model of step 75"), (None, "")])
 def test_the_kept_model_is_named_where_a_checkpoint_holds_it(tmp_path, capsys, checkpoint, said):
     """The best evaluation, at step 100 here, may have left no checkpoint."""
