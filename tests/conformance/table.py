@@ -134,7 +134,7 @@ def read(page: str) -> dict[str, Line]:
 
 def version(page: str) -> str:
     """The version of transformers that a page is about."""
-    return re.search(r"transformers (\S+), torch", page).group(1)
+    return re.search(r"transformers (\S+) and torch", page).group(1)
 
 
 _PAGE = """# Which encoders work
