@@ -100,9 +100,8 @@ class TrainingProgress(TrainerCallback):
         # The best step may have no checkpoint, where evaluations outnumber them: then the last model is kept.
         if state.is_world_process_zero and args.load_best_model_at_end and state.best_model_checkpoint:
             step = Path(state.best_model_checkpoint).name.rpartition("-")[2]
-            say(
-                f"kept: the model of step {step}, of the best validation {args.metric_for_best_model.removeprefix('eval_')}"
-            )
+            metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
+            say(f"kept: the model of step {step}, of the best validation {metric}")
 
     def _log(self, args: Arguments, control: Control) -> None:
         if args.logging_strategy != "no":
