@@ -25,8 +25,8 @@ def main() -> None:
         from attrib_lab.data.headers import check_headers
 
         check_headers(recipe.data)
-    from attrib_lab.explainer.training import train_explainer
     from attrib_lab.terminal.library_messages import quiet_libraries
+    from attrib_lab.trained_heads.training import train_explainer
     from attrib_lab.training.classifier import train
 
     quiet_libraries()

@@ -12,11 +12,11 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from .activation_capture import ActivationCapture
 from .attribution_methods import AttributionMethod, ExplainableClassifier, other_methods
 from .backbone_parts import attention_kernel, find_parts
-from .check_inputs import check_inputs
 from .conservation import unaccounted_relevance
 from .gradient_flow import layer_without_gradient
 from .model_structure import Structure, structure_of, weights_of
 from .propagation_methods import embedding_place
+from .sample_inputs import sample_inputs
 from .untouched import Untouched
 from .word_places import mixes_tokens, word_out_of_place
 
@@ -157,7 +157,7 @@ def _run(question: Callable[..., Any], classifier: ExplainableClassifier, *about
 
 
 def _changes_itself(classifier: ExplainableClassifier) -> None:
-    classifier.encode(check_inputs(classifier, 3, 8))  # what it changes is seen by who runs this
+    classifier.encode(sample_inputs(classifier, 3, 8))  # what it changes is seen by who runs this
 
 
 def _words_out_of_place(classifier: ExplainableClassifier, method: AttributionMethod) -> None:
@@ -170,7 +170,7 @@ def _words_out_of_place(classifier: ExplainableClassifier, method: AttributionMe
 
 
 def _loses_relevance(classifier: ExplainableClassifier, method: AttributionMethod) -> None:
-    error = unaccounted_relevance(classifier, check_inputs(classifier, 8, 8))
+    error = unaccounted_relevance(classifier, sample_inputs(classifier, 8, 8))
     if not error <= _UNACCOUNTED:  # NaN too
         raise ValueError(
             f"{type(classifier.backbone).__name__}: the rules of {method.name!r} leave {error:.1%} of the relevance "
@@ -180,12 +180,12 @@ def _loses_relevance(classifier: ExplainableClassifier, method: AttributionMetho
 
 
 def _mixes_tokens(classifier: ExplainableClassifier) -> bool:
-    return mixes_tokens(classifier, check_inputs(classifier, 4, 9))
+    return mixes_tokens(classifier, sample_inputs(classifier, 4, 9))
 
 
 def _lays_out_texts_first(classifier: ExplainableClassifier) -> bool:
     parts = find_parts(classifier.backbone)
     place, side = embedding_place(parts, at_sum=False)
     with ActivationCapture([parts.layers[0]]) as entering, ActivationCapture([place], side) as embedded:
-        classifier.encode(check_inputs(classifier, 2, 8))
+        classifier.encode(sample_inputs(classifier, 2, 8))
     return all(len(states) == 2 for states in [*entering.values, *embedded.values])  # SqueezeBERT's layers show none

@@ -9,7 +9,7 @@ from torch import nn
 from .activation_capture import ActivationCapture
 from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import word_embeddings
-from .check_inputs import check_inputs
+from .sample_inputs import sample_inputs
 from .stand_ins import StandIns
 
 
@@ -32,7 +32,7 @@ def layer_without_gradient(classifier: ExplainableClassifier) -> str | None:
             return f"{name} ({type(module).__name__}, quantised)"
         if _keeps_whole_numbers(module):
             suspects[module] = name
-    inputs = check_inputs(classifier, 3, 8)
+    inputs = sample_inputs(classifier, 3, 8)
     outside, functions = _outside_and_own_functions(classifier, inputs)
     if outside:
         return outside

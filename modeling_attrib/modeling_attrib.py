@@ -31,7 +31,7 @@ from .original_classifier import fresh_classifier, load_classifier, stock_classi
 from .pooling import pooling_weights, weighted_sum
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .random_scores import random  # noqa: F401 - what it registers
-from .sentence_classifier import is_setfit, setfit_encoder, setfit_head
+from .setfit_classifier import is_setfit, setfit_encoder, setfit_head
 from .shapley_methods import attention_shapley  # noqa: F401 - what it registers
 from .xla_devices import check_autograd, is_xla
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from .activation_capture import ActivationCapture  # noqa: F401
     from .attention_gradient import select_layers  # noqa: F401
     from .attention_records import AttentionRecorder  # noqa: F401
-    from .check_inputs import check_inputs  # noqa: F401
     from .conservation import unaccounted_relevance  # noqa: F401
     from .contrastive import supervised_contrastive_loss  # noqa: F401
     from .frozen_functions import rescale  # noqa: F401
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from .pipeline_attrib import AttribTextClassificationPipeline  # noqa: F401
     from .propagation_methods import propagate  # noqa: F401
     from .propagation_rules import PropagationRules  # noqa: F401
+    from .sample_inputs import sample_inputs  # noqa: F401
     from .stand_ins import StandIns  # noqa: F401
     from .text_inference import TextInference  # noqa: F401
     from .text_spans import aggregate  # noqa: F401

@@ -75,7 +75,7 @@ def _refuse_finished_classifier(backbone: str, config: PretrainedConfig) -> None
     heads = [name for name in config.architectures or [] if name.endswith("ForSequenceClassification")]
     if heads:
         raise ValueError(
-            f"{backbone} is a finished classifier ({heads[0]}): from_backbone would drop its trained head and answer "
-            "with a fresh one. (For a new head on its encoder alone: "
+            f"{backbone} is a finished classifier ({heads[0]}): from_classifier keeps its head and explains it; "
+            "from_backbone would answer with a fresh one. (For a new head on its encoder alone: "
             "AutoModel.from_pretrained(...).save_pretrained(FOLDER), then from_backbone(FOLDER).)"
         )

@@ -5,9 +5,9 @@ import torch
 from .activation_capture import ActivationCapture, check_states
 from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import find_parts, word_embeddings
-from .check_inputs import check_inputs
 from .propagation_methods import embedding_place
 from .propagation_rules import PropagationRules
+from .sample_inputs import sample_inputs
 from .untouched import random_state, set_random_state
 
 
@@ -21,8 +21,8 @@ def word_out_of_place(classifier: ExplainableClassifier) -> str | None:
     Raises:
         ValueError: if the states are no finite numbers to begin with, which would hide both.
     """
-    inputs = check_inputs(classifier, 3, 8)
-    others = check_inputs(classifier, 3, 8, different=True)
+    inputs = sample_inputs(classifier, 3, 8)
+    others = sample_inputs(classifier, 3, 8, different=True)
     words = word_embeddings(classifier.backbone)
     place, side = embedding_place(find_parts(classifier.backbone), at_sum=False)
     with ActivationCapture(words, side="output") as embedded, ActivationCapture([place], side) as capture:

@@ -22,7 +22,7 @@ ROOMS = (
     "explaining",
     "training",
     "evaluation",
-    "explainer",
+    "trained_heads",
     "exporting",
     "publishing",
     "concepts",

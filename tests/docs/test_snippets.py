@@ -157,7 +157,7 @@ def test_every_file_of_ours_that_is_named_exists(page):
 
 def test_rooms_of_the_house_are_those_that_there_are_in_their_order():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    paragraph = text[text.index("In `attrib_lab/` each room") :].partition("\n\n")[0]
+    paragraph = text[text.index("In `attrib_lab/` each folder") :].partition("\n\n")[0]
     rooms = re.findall(r"`(\w+)/`", paragraph)[1:]
     assert rooms == [room for room in ROOMS if (ROOT / "attrib_lab" / room).is_dir()]
 

@@ -17,7 +17,7 @@ from modeling_attrib import AttribConfig, AttribForSequenceClassification, list_
 from modeling_attrib.activation_capture import ActivationCapture
 from modeling_attrib.attention_records import AttentionRecorder
 from modeling_attrib.attribution_methods import get_attribution_method
-from modeling_attrib.check_inputs import check_inputs
+from modeling_attrib.sample_inputs import sample_inputs
 
 
 METHODS = {method["name"]: method for method in list_attribution_methods()}
@@ -70,7 +70,7 @@ def test_experts_written_out_by_hand_are_refused(family):
 def test_a_part_without_a_rule_is_found_though_one_text_hides_it():
     """The head reads a token that sees itself alone, and of that word the part's factor does nothing."""
     model = build("llama", pooling="cls")
-    word, layer, seen = check_inputs(model, 1, 8)["input_ids"][:, :1], model.backbone.layers[1], []
+    word, layer, seen = sample_inputs(model, 1, 8)["input_ids"][:, :1], model.backbone.layers[1], []
     handle = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     with torch.no_grad():
         model.backbone(input_ids=word)
@@ -110,7 +110,7 @@ def test_a_different_text_has_another_word_in_each_place(size, special):
         backbone=nn.Module(),
         device=torch.device("cpu"),
     )
-    one, other = (check_inputs(model, 3, 8, different=different)["input_ids"] for different in (False, True))
+    one, other = (sample_inputs(model, 3, 8, different=different)["input_ids"] for different in (False, True))
     assert bool((one != other).all())
     assert max(one.max(), other.max()) < size
     if size - len(special) >= 2:

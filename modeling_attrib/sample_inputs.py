@@ -12,7 +12,7 @@ from .backbone_parts import position_limit
 _WORDS = 4096  # of the vocabulary: more than any check reads
 
 
-def check_inputs(classifier: ExplainableClassifier, texts: int, tokens: int, different: bool = False) -> Inputs:
+def sample_inputs(classifier: ExplainableClassifier, texts: int, tokens: int, different: bool = False) -> Inputs:
     """Texts of ordinary words, as far as positions allow, all real; `different` has another word in each place.
 
     No special tokens, unless there are no two other ones: some models number positions by them.

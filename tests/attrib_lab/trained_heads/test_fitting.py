@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 from attrib_lab.evaluation.faithfulness import TOP
 from attrib_lab.evaluation.padding import pad_rows
 from attrib_lab.evaluation.texts import encode_rows
-from attrib_lab.explainer.distillation import grade_faithfulness, teacher_targets
-from attrib_lab.explainer.fitting import (
+from attrib_lab.trained_heads.distillation import grade_faithfulness, teacher_targets
+from attrib_lab.trained_heads.fitting import (
     HeadExamples,
     balanced_cross_entropy,
     fit_head,

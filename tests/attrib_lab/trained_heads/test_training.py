@@ -10,10 +10,10 @@ import yaml
 from toy_data import FILLER, WORDS, write_backbone, write_csv, write_recipe
 from transformers import AutoTokenizer
 
-from attrib_lab.explainer.training import train_explainer
 from attrib_lab.models.model_folder import load_trained_model
 from attrib_lab.recipes.loading import load_recipe
 from attrib_lab.terminal.errors import UserError
+from attrib_lab.trained_heads.training import train_explainer
 from attrib_lab.training import devices
 from attrib_lab.training.classifier import train
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline

@@ -7,7 +7,8 @@ from transformers import AutoTokenizer
 
 from attrib_lab.evaluation.padding import pad_rows
 from attrib_lab.evaluation.texts import encode_rows
-from attrib_lab.explainer.rationales import (
+from attrib_lab.terminal.errors import UserError
+from attrib_lab.trained_heads.rationales import (
     _flatten,
     _mean_f1,
     choose_threshold,
@@ -18,7 +19,6 @@ from attrib_lab.explainer.rationales import (
     rationale_targets,
     standardise,
 )
-from attrib_lab.terminal.errors import UserError
 
 
 @pytest.fixture(scope="module")
