@@ -204,7 +204,12 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
             others = [str(key) for key in inputs if key not in ("text", "text_pair")]
             close = get_close_matches("text_pair", others, n=1, cutoff=0.8)
             if close or "text" not in inputs:
-                raise ValueError('a pair is written {"text": ..., "text_pair": ...}.')
+                found = (
+                    ""
+                    if "text" in inputs
+                    else f"no 'text' among {', '.join(others) or 'no keys'}: a text is text, and "
+                )
+                raise ValueError(f'{found}a pair is written {{"text": ..., "text_pair": ...}}.')
             # As in the stock pipeline: the tokenizer's arguments may stand beside a text, and so may other columns.
             known = inspect.signature(self.tokenizer.__call__).parameters
             arguments = {key: value for key, value in inputs.items() if key in known}

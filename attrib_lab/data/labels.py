@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,6 +84,17 @@ def name_labels(labels: Sequence[Label], what: str) -> list[str]:
             "own: spell them alike where they mean one."
         )
     return names
+
+
+def say_single_labels(labels: Sequence[Label], what: str) -> None:
+    """Print a line on words that label one row alone, among labels of several rows: misspelt, or hardly learnt."""
+    counts = Counter(str(label) for label in labels)
+    single = sorted(name for name, count in counts.items() if count == 1 and whole_number(name) is None)
+    if not single or len(single) > len(counts) / 2:
+        return
+    others = [name for name, count in counts.items() if count > 1]
+    named = ", ".join(repr(name) for name in single[:3]) + (" ..." if len(single) > 3 else "")
+    print(f"{what}: one row alone has the label {named}.{nearest(single[0], others)}")
 
 
 def _without_spelling(name: str) -> str | float:

@@ -12,7 +12,7 @@ from datasets.packaged_modules.csv.csv import CsvConfig
 from ..recipes.recipe import DataSection
 from ..terminal.errors import UserError, first_line
 from . import synthetic_news
-from .labels import Label, class_names, encode_labels, name_labels, read_labels
+from .labels import Label, class_names, encode_labels, name_labels, read_labels, say_single_labels
 from .row_selection import decontaminate, draw, hold_out, say_absent_labels
 from .tables import READERS, check_columns, check_types, kind_of, read_table
 
@@ -209,6 +209,7 @@ def _check_labels(labels: list[str], given: list[Label], section: DataSection) -
         raise UserError(f"{section.train}: the column {section.label!r} is empty.")
     if len(labels) < 2:
         raise UserError(f"{section.train}: every row has the label {labels[0]!r}; a classifier needs two at least.")
+    say_single_labels(given, "train")
     if len(set(given)) == len(given) > _FEW:
         raise UserError(
             f"{section.train}: all {len(given)} labels in the column {section.label!r} differ: is it the right column?"
@@ -221,5 +222,7 @@ def _encode(rows: Dataset, given: list[Label], section: DataSection, labels: lis
     rows = replace_column(rows, section.label, encode_labels(given, labels, own, bool(section.labels), split))
     keep = complete_rows(rows, [*section.texts, section.label], getattr(section, split))
     if len(keep) < len(rows):
-        print(f"{split}: {len(rows) - len(keep)} of {len(rows)} rows have no text or no label and are left out.")
+        missing = [str(row + 1) for row in sorted(set(range(len(rows))) - set(keep))]
+        named = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        print(f"{split}: {len(missing)} of {len(rows)} rows have no text or no label and are left out (row {named}).")
     return rows.select(keep)

@@ -24,17 +24,18 @@ def quiet_libraries() -> None:
         if downloads_shown:
             enable_progress_bars()
     datasets.disable_progress_bars()
-    for module in ("modeling_utils", "trainer_utils"):
+    for module in ("modeling_utils", "trainer_utils", "trainer"):
         logging.getLogger(f"transformers.{module}").addFilter(asks_for_attention)
 
 
 def asks_for_attention(record: logging.LogRecord) -> bool:
     """Whether a message of transformers asks something of a user.
 
-    Two do not. A backbone is loaded without the pooler or the head of its pretraining, and each load tells so in a
+    Three do not. A backbone is loaded without the pooler or the head of its pretraining, and each load tells so in a
     table. Checkpoints that were written within a second are told apart by their numbers, which is what they are for.
+    A run that goes on has its own recipe's arguments, some of which the Trainer had turned from shares into steps.
     """
     message = record.getMessage()
-    if "mtime may not be reliable" in message:
+    if "mtime may not be reliable" in message or "arguments do not match the ones in the" in message:
         return False
     return "LOAD REPORT" not in message or any(fault in message for fault in _FAULTS)

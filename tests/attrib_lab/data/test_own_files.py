@@ -67,7 +67,7 @@ def test_null_is_missing_and_the_word_null_is_not(tmp_path, capsys, name):
     else:
         source = save_lines(tmp_path, rows, name)
     assert read(source) == [("NA", "None"), ("null", "a"), ("y", "None")]
-    assert "2 of 5 rows have no text or no label and are left out" in capsys.readouterr().out
+    assert "2 of 5 rows have no text or no label and are left out (row " in capsys.readouterr().out
 
 
 def test_a_hub_data_set_of_csv_files_keeps_its_words(tmp_path, monkeypatch):
@@ -256,6 +256,15 @@ def test_labels_that_differ_in_spelling_alone_stay_two_aloud(tmp_path, capsys, l
     source = save(tmp_path, "text,label\n" + "".join(f"t{i},{label}\n" for i, label in enumerate(labels * 2)))
     assert {label for _, label in read(source)} == set(labels)
     assert capsys.readouterr().out.count(said) == 1
+
+
+def test_a_label_of_one_row_is_named_with_what_may_be_meant(tmp_path, capsys):
+    source = save(tmp_path, "text,label\n" + "".join(f"t{i},{x}\n" for i, x in enumerate(["delivery", "billing"] * 3)))
+    read(source)
+    assert "one row alone" not in capsys.readouterr().out
+    source = save(tmp_path, "text,label\na,delivery\nb,delivery\nc,billing\nd,billing\ne,delivry\n")
+    read(source)
+    assert "train: one row alone has the label 'delivry'. Did you mean 'delivery'?" in capsys.readouterr().out
 
 
 def test_labels_that_differ_in_more_than_spelling_are_not_named(tmp_path, capsys):

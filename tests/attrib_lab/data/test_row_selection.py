@@ -51,7 +51,8 @@ def test_a_label_of_one_row_is_learned_and_its_absence_is_said(tmp_path, capsys,
     source = save(tmp_path, [*"xy" * 3, "z"])
     splits = load_splits(DataSection(train=source, validation_fraction=0.5), seed)
     assert set(splits.train["label"]) == {0, 1, 2}
-    assert capsys.readouterr().out == "validation: no row has the label z.\n"
+    said = capsys.readouterr().out
+    assert said == "train: one row alone has the label 'z'.\nvalidation: no row has the label z.\n"
 
 
 def test_a_label_that_has_no_training_row_is_said_with_who_has_it(tmp_path, capsys):
