@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from modeling_attrib.attribution_methods import get_attribution_method
 from modeling_attrib.configuration_attrib import ATTRIB_VERSION
@@ -125,7 +126,7 @@ def origin(facts: CardFacts) -> str:
     if facts.converted:
         original = facts.original_of
         name = f"[{escape_markdown(original)}](https://huggingface.co/{original})" if original else "a classifier"
-        kind = escape_markdown((facts.config.backbone_config.architectures or ["transformers"])[0])
+        kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(facts.config.backbone_config)].__name__
         card = "its card says what it learned from, and how well it does" if original else "ask its maker for both"
         return (
             f"\n## Where it comes from\n\nConverted from {name} (`{kind}`), whose weights and head are kept as they "

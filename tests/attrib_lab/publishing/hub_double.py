@@ -71,6 +71,7 @@ class HubDouble:
         requests: every request so far, "METHOD /path", in order.
         faults: asked with "METHOD /path" before each answer; may raise `HungUpError` or `RefusedError`. Of an upload,
             half is read by then.
+        answers_lost: asked likewise; whether the connection dies after the work is done.
         served: path -> content that is handed out for a file in place of its own.
         told: path -> hash that is named for a file in place of its own.
     """
@@ -80,6 +81,7 @@ class HubDouble:
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     faults: Callable[[str], None] = lambda request: None
+    answers_lost: Callable[[str], bool] = lambda request: False
     served: dict[str, bytes] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
     address: str = ""
@@ -131,7 +133,8 @@ class Request:
         if parts[:2] == ["api", "models"]:
             return self._api(self._repository("/".join(parts[2:4])), "/".join(parts[2:4]), parts[4:])
         if parts[2:] == ["info", "lfs", "objects", "batch"]:
-            self._writable("/".join(parts[:2]).removesuffix(".git"))
+            self._repository("/".join(parts[:2]).removesuffix(".git"))
+            self._login()  # who may only propose uploads too, before there is a pull request
             return self._batch()
         if parts[2] == "resolve":
             return self._resolve(self._repository("/".join(parts[:2])), unquote(parts[3]), unquote("/".join(parts[4:])))
@@ -291,6 +294,8 @@ def _handler(hub: HubDouble) -> type[BaseHTTPRequestHandler]:
                     hub.faults(named)
                     body += self.rfile.read(length - length // 2)
                     status, headers, content = Request(hub, self.command, self.path, self.headers, body).answer()
+                    if hub.answers_lost(named):
+                        raise HungUpError
                 except HungUpError:
                     # Reset, as a connection does that dies: an orderly end would wait for what is left unread.
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
