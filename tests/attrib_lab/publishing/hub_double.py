@@ -11,9 +11,11 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -72,6 +74,9 @@ class HubDouble:
         faults: asked with "METHOD /path" before each answer; may raise `HungUpError` or `RefusedError`. Of an upload,
             half is read by then.
         answers_lost: asked likewise; whether the connection dies after the work is done.
+        xet_store: folder in which Xet's client keeps large files, where it does not upload them by LFS. They can be
+            committed and listed; what is in them is that client's own affair.
+        sizes: SHA-256 -> size of each of these.
         served: path -> content that is handed out for a file in place of its own.
         told: path -> hash that is named for a file in place of its own.
     """
@@ -82,6 +87,8 @@ class HubDouble:
     requests: list[str] = field(default_factory=list)
     faults: Callable[[str], None] = lambda request: None
     answers_lost: Callable[[str], bool] = lambda request: False
+    xet_store: Path | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
     served: dict[str, bytes] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
     address: str = ""
@@ -197,6 +204,10 @@ class Request:
 
     def _api(self, repository: Repository, repo_id: str, rest: list[str]) -> tuple[int, dict[str, str], bytes]:
         what, revision = rest[0] if rest else "revision", unquote(rest[1]) if len(rest) > 1 else "main"
+        if what == "xet-write-token":
+            self._login()
+            token = {"casUrl": f"local://{self.hub.xet_store}", "accessToken": "xet", "exp": int(time.time()) + 3600}
+            return self._json(token)
         if what in ("preupload", "commit", "branch", "tag"):
             self._writable(repo_id)
         if what == "revision":
@@ -220,10 +231,13 @@ class Request:
         return self._name(repository, what, revision)
 
     def _entry(self, path: str, digest: str) -> dict[str, Any]:
+        if path.endswith(LARGE):
+            told = self.hub.told.get(path, digest)
+            size = self.hub.sizes.get(digest) or len(self.hub.objects[digest])
+            lfs = {"oid": told, "size": size, "pointerSize": 134}
+            return {"type": "file", "path": path, "size": size, "oid": told[:40], "lfs": lfs}
         content = self.hub.objects[digest]
         entry = {"type": "file", "path": path, "size": len(content), "oid": self.hub.told.get(path, _blob_id(content))}
-        if path.endswith(LARGE):
-            entry["lfs"] = {"oid": self.hub.told.get(path, digest), "size": len(content), "pointerSize": 134}
         return entry
 
     def _mode(self, repository: Repository, revision: str, path: str) -> dict[str, Any]:
@@ -242,8 +256,9 @@ class Request:
             if line["key"] == "file":
                 tree[value["path"]] = self.hub.keep(base64.b64decode(value["content"]))
             elif line["key"] == "lfsFile":
-                if value["oid"] not in self.hub.objects:
+                if value["oid"] not in self.hub.objects and self.hub.xet_store is None:
                     raise RefusedError(400, "this LFS object was never uploaded")
+                self.hub.sizes[value["oid"]] = value["size"]
                 tree[value["path"]] = value["oid"]
             elif line["key"] == "deletedFile":
                 del tree[value["path"]]

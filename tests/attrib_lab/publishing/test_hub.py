@@ -1,5 +1,6 @@
 """Publishing with the Hub's own client, on a double of the Hub: what it holds afterwards, and when things go wrong."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -64,6 +65,21 @@ def test_card_pins_a_tag_that_is_made_of_the_content(hub, model_dir, published, 
     assert content_tag(tmp_path) == tag
     (tmp_path / "config.json").write_bytes(b"{}")
     assert content_tag(tmp_path) != tag
+
+
+def test_xet_makes_one_commit_too(hub, model_dir, published, tmp_path, monkeypatch):
+    """By the client's own way for large files, here into a folder."""
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    hub.xet_store = tmp_path / "xet"
+    send(hub, model_dir)
+    assert commits(hub) == 1
+    repository = hub.repositories[REPO_ID]
+    tree = repository.commits[repository.branches["main"]]
+    weights = hashlib.sha256(bundle_of(published)["model.safetensors"]).hexdigest()
+    assert tree["model.safetensors"] == weights
+    assert any(hub.xet_store.rglob("*"))
+    assert not any("/lfs/" in request for request in hub.requests)
 
 
 def test_private_repository(hub, model_dir):

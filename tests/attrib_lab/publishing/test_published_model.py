@@ -1,6 +1,5 @@
 """From the command to a stranger: pushed to a double of the Hub, loaded there by a process that lacks this package."""
 
-import contextlib
 import json
 import os
 import re
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from hub_double import running_hub
-from tiny_classifier import REPO_ID, REPOSITORY, TOKEN, write_converted_model, write_trained_model
+from tiny_classifier import REPO_ID, REPOSITORY, TOKEN, write_converted_model
 
 from attrib_lab.models.model_folder import load_trained_model
 from attrib_lab.publishing import fresh_process
@@ -48,22 +47,21 @@ print(json.dumps({
 """
 
 
-@contextlib.contextmanager
-def stranger(hub, home: Path, **variables: str) -> Iterator[dict[str, str]]:
+def stranger(hub, home: Path, **variables: str) -> dict[str, str]:
     """The environment of somebody with a cache of his own, no login and no copy of this package."""
     withheld = ("PYTHONPATH", "HF_", "TRANSFORMERS_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(withheld)}
     own = {"HF_HOME": str(home), "HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    yield environment | own | variables
+    return environment | own | variables
 
 
-@pytest.fixture(scope="module", params=["trained", "converted"])
-def shared(request, tmp_path_factory) -> Iterator[SimpleNamespace]:
-    """A model that the command sent to the Hub, whose main branch has since been spoilt."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """A converted classifier that the command sent to the Hub, whose main branch has since been spoilt."""
     folder = tmp_path_factory.mktemp("shared")
-    write = {"trained": write_trained_model, "converted": write_converted_model}[request.param]
-    model_dir = write(folder / "model")
-    with running_hub(user=TOKEN) as hub, stranger(hub, folder / "home", HF_TOKEN=TOKEN) as publisher:
+    model_dir = write_converted_model(folder / "model")
+    with running_hub(user=TOKEN) as hub:
+        publisher = stranger(hub, folder / "home", HF_TOKEN=TOKEN)
         command = [sys.executable, REPOSITORY / "push_to_hub.py", model_dir, "--repo-id", REPO_ID]
         process = subprocess.run(command, env=publisher, capture_output=True, text=True)
         assert process.returncode == 0, process.stderr
@@ -82,9 +80,9 @@ def answers(shared) -> dict:
     place.mkdir()
     shutil.copy(fresh_process.__file__, place)
     (place / "stranger.py").write_text(STRANGER, encoding="utf-8")
-    with stranger(shared.hub, place / "home") as environment:
-        command = [sys.executable, "stranger.py", REPO_ID, shared.commit]
-        process = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "stranger.py", REPO_ID, shared.commit]
+    environment = stranger(shared.hub, place / "home")
+    process = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.splitlines()[-1])
 
@@ -108,8 +106,8 @@ def test_the_token_is_in_nothing_that_was_printed_or_sent(shared):
     assert not any(TOKEN.encode() in content for content in shared.hub.objects.values())
 
 
-def test_what_was_tampered_with_on_the_way_fails_the_checksum(shared, answers, tmp_path):
-    """By the command that the card names, after a download; the cache of the first stranger is whole."""
+def test_what_was_tampered_with_on_the_way_fails_the_checksum(shared, tmp_path):
+    """By the commands that the card names."""
     hub, card = shared.hub, shared.hub.files(REPO_ID, shared.commit)["README.md"].decode()
     (verify,) = re.findall(r"`hf (cache verify \S+ --revision \S+)`", card)
     (download,) = re.findall(r"^hf (download \S+ --revision \S+) --local-dir model$", card, re.MULTILINE)
@@ -118,10 +116,58 @@ def test_what_was_tampered_with_on_the_way_fails_the_checksum(shared, answers, t
     results = []
     for home, served in ((tmp_path / "whole", {}), (tmp_path / "tampered", {"model.safetensors": bytes(tampered)})):
         hub.served = served
-        with stranger(hub, home) as environment:
-            for command in (download, verify):
-                hf = [Path(sys.executable).with_name("hf"), *command.split()]
-                results.append(subprocess.run(hf, env=environment, capture_output=True, text=True))
+        for command in (download, verify):
+            hf = [Path(sys.executable).with_name("hf"), *command.split()]
+            results.append(subprocess.run(hf, env=stranger(hub, home), capture_output=True, text=True))
     hub.served = {}
     assert [result.returncode for result in results] == [0, 0, 0, 1]
     assert "model.safetensors: expected" in results[-1].stdout + results[-1].stderr
+
+
+# The snippets of the card -------------------------------------------------------------------------------------------
+
+
+def blocks(card: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", card, re.DOTALL)
+
+
+@pytest.fixture
+def run(shared, tmp_path):
+    """Runs a command as somebody does who has the project's command, and no copy of the model yet."""
+    attrib = f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m attrib_lab "$@"\n'
+    (tmp_path / "attrib").write_text(attrib, encoding="utf-8")
+    (tmp_path / "attrib").chmod(0o755)
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = stranger(shared.hub, tmp_path / "home", PATH=path)
+
+    def answer(*command: str | Path) -> str:
+        process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return process.stdout
+
+    return answer
+
+
+@pytest.fixture
+def card(shared) -> str:
+    return shared.hub.files(REPO_ID, shared.commit)["README.md"].decode()
+
+
+def test_snippets_of_pipeline_and_model_run(card, run):
+    with_pipeline, with_model, _ = blocks(card, "python")
+    assert re.search(r"^[+-]\d+\.\d{3}  Stocks$", run(sys.executable, "-c", with_pipeline), re.MULTILINE)
+    sums = "print('sum', float(abs(out.attributions.sum() + out.attribution_residual[0] - out.logits.max())))"
+    assert float(run(sys.executable, "-c", with_model + sums).rpartition("sum")[2]) < 1e-5
+
+
+def test_snippet_of_the_page_is_a_target_of_make(card, run):
+    """It takes npm and a network to run it."""
+    make, *arguments = blocks(card, "bash")[1].split()
+    assert "export model" in run(make, "--directory", REPOSITORY, "--dry-run", *arguments)
+
+
+@pytest.mark.slow
+def test_snippets_of_onnx_run(card, run):
+    """Records a graph."""
+    run("bash", "-ec", blocks(card, "bash")[0])
+    assert "'attributions': [{" in run(sys.executable, "-c", blocks(card, "python")[2])
