@@ -301,27 +301,16 @@ def _handler(hub: HubDouble) -> type[BaseHTTPRequestHandler]:
 
         def answer(self) -> None:
             named = f"{self.command} {self.path}"
-            length = int(self.headers.get("Content-Length", 0))
-            body = self.rfile.read(length // 2)
-            with hub.lock:
-                hub.requests.append(named)
-                try:
-                    hub.faults(named)
-                    body += self.rfile.read(length - length // 2)
-                    status, headers, content = Request(hub, self.command, self.path, self.headers, body).answer()
-                    if hub.answers_lost(named):
-                        raise HungUpError
-                except HungUpError:
-                    # Reset, as a connection does that dies: an orderly end would wait for what is left unread.
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                except RefusedError as refused:
-                    self.close_connection = True
-                    status, headers = refused.status, {"X-Error-Message": refused.message}
-                    headers |= {"X-Error-Code": refused.code} if refused.code else {}
-                    content = json.dumps({"error": refused.message}).encode()
+            try:
+                status, headers, content = self.outcome(named)
+                if hub.answers_lost(named):
+                    raise HungUpError
+            except HungUpError:
+                # Reset, as a connection does that dies: an orderly end would wait for what is left unread.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
+                self.connection.close()
+                return
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -329,6 +318,21 @@ def _handler(hub: HubDouble) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
+
+        def outcome(self, named: str) -> tuple[int, dict[str, str], bytes]:
+            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(length // 2)
+            with hub.lock:
+                hub.requests.append(named)
+                try:
+                    hub.faults(named)
+                    body += self.rfile.read(length - len(body))
+                    return Request(hub, self.command, self.path, self.headers, body).answer()
+                except RefusedError as refused:
+                    self.rfile.read(length - len(body))  # the connection is used again
+                    headers = {"X-Error-Message": refused.message}
+                    headers |= {"X-Error-Code": refused.code} if refused.code else {}
+                    return refused.status, headers, json.dumps({"error": refused.message}).encode()
 
         do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815 (the names that http.server calls)
 
