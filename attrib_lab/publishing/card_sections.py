@@ -166,7 +166,7 @@ def security(facts: CardFacts) -> str:
     return f"""
 ## Security
 
-`trust_remote_code=True` runs the Python files of this repository, attrib {ATTRIB_VERSION}: with your rights. Therefore:
+`trust_remote_code=True` runs the Python files of this repository, attrib {ATTRIB_VERSION}, with your rights. Therefore:
 
 - **Read the files.** They need torch, transformers and the standard library, open no network connection, and
   unpickle nothing.

@@ -11,7 +11,9 @@ _PYTHON = """\
 ```python
 from transformers import pipeline
 
-classify = pipeline("text-classification", model="{repo_id}", revision="{revision}", trust_remote_code=True)
+classify = pipeline(
+    "text-classification", model="{repo_id}", revision="{revision}", trust_remote_code=True
+)
 result = classify({example})[0]
 print(result["label"], result["score"])
 for part in result["attributions"]:

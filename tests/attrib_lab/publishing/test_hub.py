@@ -59,7 +59,7 @@ def test_card_pins_a_tag_that_is_made_of_the_content(hub, model_dir, published, 
     ((tag, commit),) = repository.tags.items()
     assert commit == repository.branches["main"]
     card = hub.files(REPO_ID)["README.md"].decode()
-    assert set(re.findall(r'revision"?[=:] "(.*?)"', card)) == {tag}
+    assert set(re.findall(r'revision"?(?:=|: )"(.*?)"', card)) == {tag}
     for name, content in hub.files(REPO_ID, tag).items():
         (tmp_path / name).write_bytes(content)
     assert content_tag(tmp_path) == tag

@@ -64,7 +64,7 @@ def test_card_names_data_figures_method_and_limits(card):
     assert "The method is `damped_lrp`: this project: Ali et al. 2022" in body
     assert "not conservative" in body
     assert "patent" in body
-    assert f"the Python files of this repository, attrib {ATTRIB_VERSION}:" in body
+    assert f"the Python files of this repository, attrib {ATTRIB_VERSION}, with your rights" in body
 
 
 def test_card_of_a_conservative_method_says_what_the_residual_is(model_dir):
