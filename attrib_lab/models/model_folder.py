@@ -1,7 +1,7 @@
 """The folder of a finished model: what its files are called, how it is read and how it is written."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,19 @@ CHECKPOINTS = "checkpoints"  # a folder, while the model is trained
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model folder, read: the model and its tokenizer, and what training wrote down about them."""
+    """A model folder, read: the model and its tokenizer, and what training wrote down about them.
+
+    Attributes:
+        model, tokenizer: on the CPU.
+        metrics, recipe: of the classifier; empty where nothing was written down, as of a converted one.
+        explainer_recipe: of its trained explanation head.
+    """
 
     model: AttribForSequenceClassification
     tokenizer: PreTrainedTokenizerBase
     metrics: dict[str, Any]
     recipe: dict[str, Any]
+    explainer_recipe: dict[str, Any] = field(default_factory=dict)
 
 
 def load_trained_model(folder: Path) -> TrainedModel:
@@ -53,7 +60,10 @@ def load_trained_model(folder: Path) -> TrainedModel:
             f"{content.get('model_type')!r}, not {AttribConfig.model_type!r}."
         )
     try:
-        model, loading = AttribForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+        # Weights that are pickled may run code when they are read: without a file of safetensors there is no model.
+        model, loading = AttribForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True, use_safetensors=True
+        )
         get_attribution_method(model.config.attribution_method)
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder}: the model cannot be loaded: {first_line(error)}") from None
@@ -71,6 +81,7 @@ def load_trained_model(folder: Path) -> TrainedModel:
         tokenizer=tokenizer,
         metrics=_read_mapping(folder / METRICS_FILE, json.loads) or {},
         recipe=_read_mapping(folder / RECIPE_FILE, yaml.safe_load) or {},
+        explainer_recipe=_read_mapping(folder / EXPLAINER_RECIPE_FILE, yaml.safe_load) or {},
     )
 
 

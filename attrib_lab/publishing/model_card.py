@@ -1,34 +1,17 @@
-"""The model card of a trained classifier: what it does, how it was measured, how far to trust its reasons."""
+"""The model card of a classifier: what it does, how it was measured, how far to trust its reasons."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
-from huggingface_hub.utils import HFValidationError, validate_repo_id
-from transformers import PretrainedConfig
-
 from modeling_attrib.attribution_methods import AttributionMethod, get_attribution_method
-from modeling_attrib.configuration_attrib import ATTRIB_VERSION
 
-from ..data.sources import HUB_SOURCE, READERS
-from ..markdown_text import escape_markdown, python_literal
+from ..markdown_text import escape_markdown
+from . import card_sections as sections
+from .card_facts import CardFacts
+from .card_header import header
+from .card_snippets import snippets
+from .inspection import PICTURE
 
-
-TAGS = ["attributions", "explainability", "interpretability", "feature-attribution"]
-
-# What `metrics.json` calls a figure -> what the card and the Hub call it.
-_FIGURES = {
-    "accuracy": ("Accuracy", "accuracy"),
-    "macro_precision": ("Macro precision", "precision"),
-    "macro_recall": ("Macro recall", "recall"),
-    "macro_f1": ("Macro F1", "f1"),
-}
-_SPLITS = {"test": "test", "validation": "held-out validation"}
-PICTURE = "explanation.png"
-EXAMPLE = "Stocks rally as oil prices fall."
 
 _CARD = """\
 ---
@@ -42,47 +25,18 @@ A text classifier that explains itself. One call returns the label **and**, for 
 The scores come from the model itself, {passes}: no second tool to install,
 no second model to trust.
 {picture}
-It reads text with {encoder} and knows {label_count}.
+It reads text with {encoder}.
 
+{overview}
 ## Use
 
-```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="{repo_id}", trust_remote_code=True)
-result = classify({example})[0]
-print(result["label"], result["score"])
-for part in result["attributions"]:
-    print(f"{{part['score']:+.3f}}  {{part['word']}}")
-```
-
-Everything that the stock pipeline accepts works. Beyond it, `target="a label"` explains another label,
-`contrast="a label"` asks why the one and not the other, and `aggregation="token"` or `"sentence"` changes
-the unit. Texts longer than the model's limit are read in overlapping windows; nothing is cut.
-
-```python
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{repo_id}", trust_remote_code=True)
-model = AutoModelForSequenceClassification.from_pretrained("{repo_id}", trust_remote_code=True)
-with torch.no_grad():
-    out = model(**tokenizer({example}, return_tensors="pt"))
-print(out.logits)  # (texts, labels)
-print(out.attributions)  # (texts, tokens): toward out.attribution_target, 0 at padding
-print(out.attribution_target)  # (texts,): the explained label, by default the predicted one
-print(out.attribution_residual)  # (texts,): what no token accounts for
-```
-
-`trust_remote_code=True` runs the Python files of this repository, attrib {version}: pin a `revision` once you
-have read them.
-
+{snippets}
 ## Labels
 
 | index | label |
 | ---: | :--- |
 {labels}
-{measured}
+{measured}{faithfulness}
 ## Reading the attributions
 
 {direction} For every text,
@@ -106,87 +60,30 @@ The method is `{method}`: {paper}.
 - The LRP family of methods is claimed by a patent in some countries. The rules in this repository are an
   independent implementation, named after the papers that describe them (Ali et al. 2022). Whether the claim
   concerns your use is for you to find out.
-{training}"""
+{origin}{security}{licence}{citation}"""
 
 
-@dataclass(frozen=True)
-class DataSource:
-    """A data source as a recipe names it; of a local file the name only, not where it lay."""
-
-    name: str
-    hub_id: str | None = None
-    config: str | None = None
-    split: str | None = None
-
-
-def read_data_source(source: str) -> DataSource:
-    """What a recipe's `data.train` or `data.test` names: a Hub dataset, a file or the embedded newswire."""
-    if source.startswith("newswire:"):
-        return DataSource(f"{source} (generated, ships with the training code)")
-    file_name = PurePosixPath(PureWindowsPath(source).as_posix())
-    match = HUB_SOURCE.fullmatch(source)
-    if file_name.suffix.lower() in READERS or match is None or not _is_hub_id(match["name"]):
-        return DataSource(file_name.name)
-    return DataSource(source, match["name"], match["config"], match["split"])
-
-
-def model_card(
-    config: PretrainedConfig,
-    repo_id: str,
-    metrics: dict[str, Any],
-    recipe: dict[str, Any],
-    license_id: str | None = None,
-    language: str | None = None,
-    *,
-    example: str = EXAMPLE,
-    explained: Mapping[str, Any] | None = None,
-) -> str:
-    """The text of README.md: YAML header and Markdown.
-
-    Args:
-        config: the model's `AttribConfig`.
-        repo_id: "user/name".
-        metrics: the content of `metrics.json`, or an empty dictionary; what it lacks, the card leaves out.
-        recipe: the content of `recipe.yaml`, or an empty dictionary.
-        license_id, language: as the Hub spells them ("apache-2.0", "en"); unknown if None.
-        example: the text that the card's snippets explain.
-        explained: what the pipeline returns for it, if the picture `PICTURE` beside the card shows that.
-    """
-    split = next((split for split in _SPLITS if _figures(metrics, split)), None)
-    figures = _figures(metrics, split) if split else {}
-    data = recipe.get("data") if isinstance(recipe.get("data"), dict) else {}
-    trained_on = read_data_source(str(data["train"])) if data.get("train") else None
-    measured_on = read_data_source(str(data[split])) if split and data.get(split) else trained_on
-    backbone = _backbone(metrics)
-    header = ModelCardData(
-        language=language,
-        license=license_id,
-        library_name="transformers",
-        pipeline_tag="text-classification",
-        tags=list(TAGS),
-        base_model=backbone,
-        datasets=[trained_on.hub_id] if trained_on and trained_on.hub_id else None,
-        metrics=[_FIGURES[name][1] for name in figures] or None,
-        model_name=repo_id.rpartition("/")[2],
-        eval_results=_eval_results(figures, measured_on, split) if measured_on else None,
-    )
-    method = get_attribution_method(config.attribution_method)
-    labels = sorted(config.id2label.items())
+def model_card(facts: CardFacts) -> str:
+    """The text of README.md: YAML header and Markdown. What the facts lack, it leaves out."""
+    method = get_attribution_method(facts.config.attribution_method)
+    labels = sorted(facts.config.id2label.items())
     return _CARD.format(
-        header=header.to_yaml(),
-        title=escape_markdown(repo_id.rpartition("/")[2]),
-        encoder=_encoder(backbone, config.backbone_config.model_type),
-        label_count=f"{len(labels)} label{'s' if len(labels) != 1 else ''}",
-        repo_id=repo_id,
-        version=ATTRIB_VERSION,
-        example=python_literal(example),
-        picture=_picture(example, explained) if explained else "",
+        header=header(facts),
+        title=escape_markdown(facts.name),
+        encoder=_encoder(facts),
+        picture=_picture(facts.example, facts.explained) if facts.explained else "",
         passes=_passes(method.cost),
+        overview=sections.overview(facts),
+        snippets=snippets(facts),
         labels="\n".join(f"| {index} | {escape_markdown(str(label))} |" for index, label in labels),
-        measured=_measured_section(metrics, split, figures, measured_on),
+        measured=sections.measured(facts),
+        faithfulness=sections.faithfulness(facts),
         method=method.name,
         paper=escape_markdown(method.paper),
-        training=_training_section(metrics, trained_on),
+        origin=sections.origin(facts),
+        security=sections.security(facts),
+        licence=sections.licence(facts),
+        citation=sections.citation(facts),
         **_ways_of_reading(method),
     )
 
@@ -205,65 +102,11 @@ def _picture(example: str, explained: Mapping[str, Any]) -> str:
     return f"\n![{escape_markdown(shown)}]({PICTURE})\n"
 
 
-def _is_hub_id(name: str) -> bool:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return not Path(name).exists()
-
-
-def _backbone(metrics: dict[str, Any]) -> str | None:
-    """The backbone's Hub id; None for a folder, which means nothing to others."""
-    name = (metrics.get("settings") or {}).get("backbone")
-    return name if isinstance(name, str) and _is_hub_id(name) else None
-
-
-def _encoder(backbone: str | None, model_type: str) -> str:
-    if backbone is None:
-        return f"an encoder of the type {escape_markdown(model_type)}"
-    return f"[{escape_markdown(backbone)}](https://huggingface.co/{backbone})"
-
-
-def _figures(metrics: dict[str, Any], split: str) -> dict[str, float]:
-    found = metrics.get(split) or {}
-    known = {name: found[name] for name in _FIGURES if isinstance(found.get(name), float)}
-    return {name: value for name, value in known.items() if math.isfinite(value)}
-
-
-def _rows(metrics: dict[str, Any], split: str) -> int | None:
-    rows = (metrics.get("rows") or {}).get(split)
-    return rows if isinstance(rows, int) else None
-
-
-def _eval_results(figures: dict[str, float], measured_on: DataSource, split: str | None) -> list[EvalResult]:
-    name = " ".join(measured_on.name.split())
-    return [
-        EvalResult(
-            task_type="text-classification",
-            task_name="Text Classification",
-            dataset_type=measured_on.hub_id or "other",
-            dataset_name=name,
-            dataset_config=measured_on.config,
-            dataset_split=measured_on.split if split == "test" else None,
-            metric_type=_FIGURES[figure][1],
-            metric_name=_FIGURES[figure][0],
-            metric_value=value,
-        )
-        for figure, value in figures.items()
-    ]
-
-
-def _measured_section(
-    metrics: dict[str, Any], split: str | None, figures: dict[str, float], measured_on: DataSource | None
-) -> str:
-    if split is None:
-        return ""
-    rows = _rows(metrics, split)
-    counted = f"{rows:,} {_SPLITS[split]} rows" if rows else f"the {_SPLITS[split]} rows"
-    of_data = f" of {escape_markdown(measured_on.name)}" if measured_on else ""
-    table = "\n".join(f"| {_FIGURES[name][0]} | {value:.4f} |" for name, value in figures.items())
-    return f"\n## Measured\n\nOn {counted}{of_data}:\n\n| figure | value |\n| :--- | ---: |\n{table}\n"
+def _encoder(facts: CardFacts) -> str:
+    original = facts.original_of
+    if original is None or facts.converted:
+        return f"an encoder of the type {escape_markdown(facts.config.backbone_config.model_type)}"
+    return f"[{escape_markdown(original)}](https://huggingface.co/{original})"
 
 
 def _ways_of_reading(method: AttributionMethod) -> dict[str, str]:
@@ -292,11 +135,3 @@ def _ways_of_reading(method: AttributionMethod) -> dict[str, str]:
         "scale": scale,
         "worth": worth,
     }
-
-
-def _training_section(metrics: dict[str, Any], trained_on: DataSource | None) -> str:
-    if trained_on is None:
-        return ""
-    rows = _rows(metrics, "train")
-    counted = f" ({rows:,} rows)" if rows else ""
-    return f"\n## Training data\n\n{escape_markdown(trained_on.name)}{counted}\n"

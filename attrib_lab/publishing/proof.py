@@ -51,7 +51,7 @@ def prove_bundle(bundle: Path, model: AttribForSequenceClassification, tokenizer
         UserError: if the bundle cannot be loaded or one value differs; or if the model itself cannot answer.
     """
     fresh_process.align_weights(model)
-    expected = _expected_answers(model.eval(), tokenizer)
+    expected = expected_answers(model.eval(), tokenizer)
     differences = list(_differences(expected, _answers_of_fresh_process(bundle)))
     where, largest = max(differences, key=lambda difference: difference[1])
     if largest:
@@ -62,9 +62,14 @@ def prove_bundle(bundle: Path, model: AttribForSequenceClassification, tokenizer
     return Proof(tuple(expected), len(fresh_process.TEXTS), len(differences))
 
 
-def _expected_answers(
+def expected_answers(
     model: AttribForSequenceClassification, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, fresh_process.Answers]:
+    """What the model answers here, by way of loading: what any other process must answer to the last bit.
+
+    Raises:
+        UserError: if it cannot answer, or not in numbers.
+    """
     try:
         classify = AttribTextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
         direct = fresh_process.model_answers(model, tokenizer)

@@ -1,13 +1,13 @@
-"""From a trained model folder to a Hub repository: assembled, proven, and only then uploaded."""
+"""From a trained model folder to a Hub repository: assembled, inspected, proven, and only then uploaded."""
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from ..models.model_folder import load_trained_model
@@ -15,78 +15,102 @@ from ..storage.files import writing
 from ..storage.folders import locked, replacing
 from ..storage.manifests import foreign_entries
 from ..terminal.errors import UserError, first_line
-from .bundle import assemble_bundle
-from .model_card import EXAMPLE, PICTURE
+from .bundle import Bundle, CardOptions, assemble_bundle
+from .card_facts import read_evaluation
+from .data_terms import check_terms
+from .hub import Destination, Found, hub_errors, look, read_back, send
 from .proof import prove_bundle
 
 
-# What an earlier version may have left in the repository, and would be loaded together with the proven files.
-_STALE = ["*.py", "*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", PICTURE]
 _KIND = "a bundle"
-COMMIT_MESSAGE = "Classifier that returns attributions: weights, tokenizer, code and card"
+_REF_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
+SNIPPET = """\
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repo_id}", revision="{commit}", trust_remote_code=True)
+"""
 
 
 def publish(
     model_dir: str | Path,
-    repo_id: str,
+    destination: Destination,
     *,
     output: str | Path | None = None,
-    private: bool = False,
-    license_id: str | None = None,
-    language: str | None = None,
-    example: str | None = None,
+    dry_run: bool = False,
+    card: CardOptions | None = None,
     api: HfApi | None = None,
 ) -> None:
     """Assemble a model's bundle, prove it in a fresh process, and upload it; prints a word on each.
 
     Args:
-        model_dir: what `train.py` left: the model and its tokenizer; for the card also metrics and recipe.
-        repo_id: "user/name".
+        model_dir: what `train.py` or `attrib convert` left: the model and its tokenizer; for the card also metrics,
+            recipe and evaluation.
+        destination: the repository, and where in it.
         output: write the bundle into this folder and upload nothing; needs no network and no account.
-        private: create the repository as a private one, and refuse to upload into a public one.
-        license_id, language: for the model card, as the Hub spells them ("apache-2.0", "en").
-        example: the text that the model card explains and shows; a sentence of our own by default.
+        dry_run: do all but the upload, and say what it would do.
+        card: what the model folder does not say.
         api: the Hub's client; by default that of the logged-in user.
 
     Raises:
-        UserError: for a folder that cannot be published, a bundle that does not answer exactly as the model
-            does, a Hub that cannot be reached or refuses, or an output folder that holds something else.
-            Nothing is uploaded then, and what the output folder held is still there.
+        UserError: for a folder that cannot be published, data whose terms forbid it, a bundle that does not answer
+            exactly as the model does, a Hub that cannot be reached or refuses, or an output folder that holds
+            something else. Nothing is uploaded then, and what the output folder held is still there.
     """
-    model_dir, output = Path(model_dir), None if output is None else Path(output)
-    _check_repo_id(repo_id)
-    example = EXAMPLE if example is None else example
-    if not example.strip():
-        raise UserError("--example is empty: give a text of the kind that the model reads.")
-    if output is not None and output.resolve() == model_dir.resolve():
-        raise UserError(f"--output {output} is the model folder itself: choose another folder.")
+    model_dir, output, card = Path(model_dir), None if output is None else Path(output), card or CardOptions()
+    _check_arguments(destination, model_dir, output, dry_run, card)
     trained = load_trained_model(model_dir)
+    found = None
     if output is None:
+        if not destination.private:
+            check_terms([trained.recipe, trained.explainer_recipe], card.license_id)
         api = api or HfApi()
-        with _hub_errors(repo_id):
+        with hub_errors(destination.repo_id):
             api.whoami()  # before the minutes that a proof may take
+            found = look(api, destination)
     with _place(output) as place, tempfile.TemporaryDirectory(dir=place) as scratch:
-        bundle = Path(scratch) / "bundle"
-        with writing(output or bundle):
-            files = assemble_bundle(trained, bundle, repo_id, license_id, language, example=example)
-        _print_files(files, f"{model_dir}, for {repo_id}")
-        print(f"proof: {prove_bundle(bundle, trained.model, trained.tokenizer)}.", flush=True)
-        if place is None:
-            print(f"uploaded to {_upload(api, bundle, repo_id, private)}")
-        else:
-            for file in bundle.iterdir():
+        folder = Path(scratch) / "bundle"
+        with writing(output or folder):
+            bundle = assemble_bundle(
+                trained,
+                folder,
+                destination.repo_id,
+                card,
+                tag=destination.tag,
+                evaluation=read_evaluation(model_dir, trained),
+            )
+        _print_files(bundle.files, f"{model_dir}, for {destination.repo_id}")
+        print(f"proof: {prove_bundle(folder, trained.model, trained.tokenizer)}.", flush=True)
+        if place is not None:
+            for file in folder.iterdir():
                 os.replace(file, place / file.name)
+        elif dry_run:
+            _print_plan(bundle, destination, found)
+        else:
+            _upload(api, folder, bundle, destination, found)
     if output is not None:
         print(f"the bundle is in {output}. Nothing was uploaded: without --output it would be.")
 
 
-def _check_repo_id(repo_id: str) -> None:
+def _check_arguments(
+    destination: Destination, model_dir: Path, output: Path | None, dry_run: bool, card: CardOptions
+) -> None:
     try:
-        validate_repo_id(repo_id)
+        validate_repo_id(destination.repo_id)
     except HFValidationError as error:
         raise UserError(f"--repo-id: {first_line(error)}") from None
-    if "/" not in repo_id:
-        raise UserError(f"--repo-id is written user/name: {repo_id!r} does not say whose repository it is.")
+    if "/" not in destination.repo_id:
+        raise UserError(f"--repo-id is written user/name: {destination.repo_id!r} does not say whose repository it is.")
+    if destination.pull_request and (destination.branch or destination.tag):
+        raise UserError("a pull request goes to main, and its owner tags it: leave out --branch and --tag.")
+    for option, name in (("--branch", destination.branch), ("--tag", destination.tag)):
+        if name is not None and not _REF_NAME.fullmatch(name):
+            raise UserError(f"{option} {name!r}: a name has letters, digits and . _ - / (not first or last).")
+    if not card.example.strip():
+        raise UserError("--example is empty: give a text of the kind that the model reads.")
+    if output is not None and dry_run:
+        raise UserError("--output uploads nothing anyway: leave out --dry-run, which asks the Hub.")
+    if output is not None and output.resolve() == model_dir.resolve():
+        raise UserError(f"--output {output} is the model folder itself: choose another folder.")
 
 
 @contextlib.contextmanager
@@ -115,44 +139,30 @@ def _print_files(files: dict[str, int], title: str) -> None:
     print(f"  {f'{len(files)} files':{width}}  {sum(files.values()):>13,} bytes", flush=True)
 
 
-def _upload(api: HfApi, bundle: Path, repo_id: str, private: bool) -> str:
-    """Create the repository if need be and commit the bundle; the repository's address."""
-    with _hub_errors(repo_id):
-        address = api.create_repo(repo_id, private=private or None, exist_ok=True)
-        # An existing repository keeps its visibility, whatever create_repo was asked for.
-        if private and not api.model_info(repo_id).private:
-            raise UserError(f"{repo_id} exists and is public, so nothing was uploaded; drop --private to do so.")
-        api.upload_folder(repo_id=repo_id, folder_path=bundle, commit_message=COMMIT_MESSAGE, delete_patterns=_STALE)
-    return str(address)
+def _print_plan(bundle: Bundle, destination: Destination, found: Found | None) -> None:
+    repo_id = destination.repo_id
+    if found is None:
+        print(f"it would create {repo_id}, {'private' if destination.private else 'for all to see'}.")
+    where = "a pull request" if destination.pull_request else f"the branch {destination.branch or 'main'}"
+    print(f"it would put these {len(bundle.files)} files into {where} of {repo_id}, in one commit.")
+    stale = [name for name in (found.stale if found else []) if name not in bundle.files]
+    if stale:
+        print(f"it would delete there: {', '.join(stale)}.")
+    if not destination.pull_request:
+        print(f"it would tag the commit {bundle.tag}.")
+    print("Nothing was uploaded: without --dry-run it would be.")
 
 
-@contextlib.contextmanager
-def _hub_errors(repo_id: str) -> Iterator[None]:
-    """Whatever the Hub's client raises, as one clear line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except LocalTokenNotFoundError:
-        message = "not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a token that may write."
-        raise UserError(message) from None
-    except HfHubHTTPError as error:
-        raise UserError(_refusal(error, repo_id)) from None
-    except OfflineModeIsEnabled:
-        message = "HF_HUB_OFFLINE is set, so nothing can be uploaded: unset it, or use --output DIR."
-        raise UserError(message) from None
-    except Exception as error:  # transports raise a different class for every cause
-        cause = f"{type(error).__name__}: {first_line(error)}"
-        raise UserError(
-            f"the Hub cannot be reached, or the connection broke ({cause}); --output DIR needs no network."
-        ) from None
-
-
-def _refusal(error: HfHubHTTPError, repo_id: str) -> str:
-    status = error.response.status_code
-    reason = " ".join((error.server_message or first_line(error)).split())
-    if status == 401:
-        return f"the Hub does not accept this login (401, {reason}): run `hf auth login`, or renew HF_TOKEN."
-    if status == 403:
-        return f"this login may not write to {repo_id} (403, {reason}): it takes a token with write access."
-    return f"the Hub refused {repo_id} ({status}): {reason}"
+def _upload(api: HfApi, folder: Path, bundle: Bundle, destination: Destination, found: Found | None) -> None:
+    repo_id = destination.repo_id
+    with hub_errors(repo_id):
+        commit: CommitInfo = send(api, folder, destination, found)
+        count = read_back(api, folder, repo_id, commit.oid)
+        if not destination.pull_request:
+            # One that is made of the content may be there already, and then stands for the same content.
+            api.create_tag(repo_id, tag=bundle.tag, revision=commit.oid, exist_ok=destination.tag is None)
+    print(f"uploaded to {commit.pr_url or commit.commit_url}")
+    print(f"read back: {count} files have the checksums of what was sent.")
+    if destination.pull_request:
+        print(f"once it is merged, its owner tags it as the card says: hf repos tag create {repo_id} {bundle.tag}")
+    print(f"\nto load just this commit:\n\n{SNIPPET.format(repo_id=repo_id, commit=commit.oid)}", end="")

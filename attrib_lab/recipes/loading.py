@@ -10,6 +10,7 @@ from ..terminal.errors import UserError, nearest
 from .declarations import Key
 from .keys import EXPLAINER_KEYS, MODEL_ARGUMENTS, SECTIONS, TASK_KEYS, TOP_KEYS, is_secret
 from .recipe import DataSection, ExplainerSection, ModelSection, Recipe, TaskSection
+from .secrets import kind_of_secret
 
 
 class _Loader(yaml.SafeLoader):
@@ -135,9 +136,6 @@ def _checked(key: Key, value: Any, where: str) -> Any:
 _CHECKED_APART = ("output_dir", "masked_training", "backbone", *SECTIONS)
 
 
-_HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
-
-
 def _refuse_secrets(content: Any, where: str) -> None:
     """Whatever a recipe holds is written beside the model, which may be published."""
     if isinstance(content, dict):
@@ -151,9 +149,9 @@ def _refuse_secrets(content: Any, where: str) -> None:
     elif isinstance(content, list):
         for value in content:
             _refuse_secrets(value, where)
-    elif isinstance(content, str) and _HUB_TOKEN.search(content):
+    elif isinstance(content, str) and (kind := kind_of_secret(content)):
         raise UserError(
-            f"{where}: a value holds a token of the Hub, and recipes are written beside the model: "
+            f"{where}: a value holds {kind}, and recipes are written beside the model: "
             "set HF_TOKEN, or run `hf auth login`."
         )
 

@@ -143,7 +143,24 @@ PAPERS = {
     "Zeiler and Fergus 2014": "arXiv:1311.2901",
     "Zhao & Aletras 2023": "Incorporating Attribution Importance for Improving Faithfulness Metrics, ACL 2023",
 }
-ARXIV = {"2408.08137": "Edin et al. 2024"}
+ARXIV = {
+    "1312.6034": "Simonyan et al. 2014",
+    "1703.01365": "Sundararajan et al. 2017",
+    "1704.02685": "Shrikumar et al. 2017",
+    "2005.00928": "Abnar and Zuidema 2020",
+    "2103.15679": "Chefer et al. 2021",
+    "2202.07304": "Ali et al. 2022",
+    "2204.11073": "Barkan et al. 2021",
+    "2402.05602": "Achtibat et al. 2024",
+    "2408.08137": "Edin et al. 2024",
+    "2601.14112": "Mihaila 2026",
+}
+
+# Advisories on transformers -> what the GitHub Advisory Database says of the versions.
+ADVISORIES = {
+    "CVE-2026-4372": "GHSA-29pf-2h5f-8g72: before 5.3.0; a crafted config.json runs code, trust_remote_code or not",
+    "CVE-2026-5241": "GHSA-fgcw-684q-jj6r, PYSEC-2026-2290: before 5.5.0; so does one of LightGlue's",
+}
 
 # Whole addresses that the repository gives its readers, none of this machine: address -> where it was checked.
 LINKS = {
@@ -155,4 +172,4 @@ LINKS = {
 PLACEHOLDERS = {"owner/name", "user/demo", "user/name", "you/newswire"}
 # Of the workflows: found at that version in public workflows of this year.
 ACTIONS = {"actions/checkout": "v7", "actions/setup-python": "v7"}
-NOT_NAMES = {"Sci/Tech", "dist/vendor", "output/state", "unseen/trained"}
+NOT_NAMES = {"Sci/Tech", "arxiv.org/abs", "dist/vendor", "output/state", "unseen/trained"}

@@ -18,6 +18,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from huggingface_hub.cli import hf
 from published_names import (
     ACTIONS,
+    ADVISORIES,
     ARXIV,
     HUB_DATA,
     HUB_MODELS,
@@ -32,6 +33,7 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 
 from attrib_lab.data import sources
 from attrib_lab.data.sources import HUB_SOURCE, READERS, load_splits
+from attrib_lab.publishing import card_sections
 from attrib_lab.recipes.loading import RECIPE_FOLDER, load_recipe
 from attrib_lab.terminal.errors import UserError
 
@@ -105,6 +107,13 @@ def test_every_preprint_was_looked_up():
     numbers = found(re.compile(r"arxiv(?:\.org/\w+/|:\s?| )(\d{4}\.\d{4,5})", re.IGNORECASE))
     assert numbers.keys() == ARXIV.keys()
     assert all(number in PAPERS[cited] for number, cited in ARXIV.items())
+
+
+def test_every_advisory_was_looked_up():
+    assert found(re.compile(r"CVE-\d{4}-\d+")).keys() == ADVISORIES.keys()
+    assert card_sections.ADVISORIES.keys() == ADVISORIES.keys()
+    for advisory, mended in card_sections.ADVISORIES.items():
+        assert f"before {mended};" in ADVISORIES[advisory]
 
 
 def test_every_citation_was_looked_up():
