@@ -8,7 +8,7 @@ from ..storage.folders import locked, replacing
 from ..storage.manifests import MODEL
 from ..terminal.errors import UserError
 from .any_classifier import OpenClassifier, open_classifier
-from .model_folder import load_trained_model
+from .model_folder import load_trained_model, write_metrics
 
 
 _TEXTS = ["A film of great charm.", "Parliament passed the budget after a long debate; oil fell, and stocks rallied."]
@@ -33,6 +33,8 @@ def convert(classifier: str, output: Path, labels: tuple[str, ...] = (), overwri
         with replacing(output, MODEL) as new:
             opened.model.save_pretrained(new)
             opened.tokenizer.save_pretrained(new)
+            if not Path(classifier).exists():  # a Hub id, which the model card links
+                write_metrics(new, {"settings": {"backbone": classifier}})
             _check_logits(opened, new)
     return opened
 

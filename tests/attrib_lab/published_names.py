@@ -84,6 +84,7 @@ PYPI = {
     "markdown-it-py": (),
     "matplotlib": (),
     "mypy": ("2.4.1",),
+    "notebook": (),
     "onnx": (),
     "onnxruntime": (),
     "onnxscript": (),
