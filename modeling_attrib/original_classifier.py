@@ -53,7 +53,14 @@ def _load_adapter(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Pre
         peft = importlib.import_module("peft")  # optional: only who brings an adapter needs it
     except ImportError:
         raise ValueError(f"{name} is an adapter, which peft merges into its model: pip install peft") from None
-    return peft.AutoPeftModelForSequenceClassification.from_pretrained(name, dtype=dtype, **options).merge_and_unload()
+    try:
+        adapted = peft.AutoPeftModelForSequenceClassification.from_pretrained(name, dtype=dtype, **options)
+    except KeyError as missing:
+        raise ValueError(
+            f"the adapter {name} brings no trained classification head ({missing.args[0]}). If its model has one, load "
+            "both with peft, and give that model object."
+        ) from None
+    return adapted.merge_and_unload()
 
 
 def stock_classifier(model: Any) -> PreTrainedModel:
@@ -177,7 +184,7 @@ def _check_reading(original: PreTrainedModel, gradient: torch.Tensor | None, inp
     weights = head_weights(original, inputs, reading, torch.float32)
     if gradient is not None and gradient.shape[:2] == weights.shape:
         if reading != "mean":
-            if torch.equal(gradient.abs().amax(dim=-1) > 0, weights > 0):
+            if not bool(gradient[weights == 0].any()):  # perhaps none at all: XLM writes 0 where padding is
                 return
         else:
             whole = gradient.float().sum(dim=1, keepdim=True)

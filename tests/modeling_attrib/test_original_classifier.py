@@ -1,5 +1,7 @@
 """Finished classifiers of transformers' own: the same logits, whole explanations, or a refusal that says why."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers
@@ -308,6 +310,17 @@ def test_an_adapters_folder_without_peft_says_what_to_install(tmp_path, monkeypa
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(ValueError, match=r"is an adapter, .*: pip install peft"):
+        AttribForSequenceClassification.from_classifier(str(tmp_path))
+
+
+def test_an_adapter_without_a_head_is_refused(tmp_path, monkeypatch):
+    def load(*arguments, **options):
+        raise KeyError("base_model.model.classifier.weight")  # peft's answer
+
+    peft = SimpleNamespace(AutoPeftModelForSequenceClassification=SimpleNamespace(from_pretrained=load))
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    monkeypatch.setitem(__import__("sys").modules, "peft", peft)
+    with pytest.raises(ValueError, match=r"no trained classification head \(base_model\.model\.classifier\.weight\)"):
         AttribForSequenceClassification.from_classifier(str(tmp_path))
 
 
