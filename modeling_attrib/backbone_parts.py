@@ -117,6 +117,13 @@ def token_limit(config: PretrainedConfig, backbone: nn.Module, tokenizer: PreTra
     return min([limit for limit in limits if 0 < limit < NO_LIMIT], default=NO_LIMIT)
 
 
+def padding_id(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """What fills short texts, behind an attention mask of 0: the configuration's padding, by which transformers' own
+    decoders look for a text's last token, whatever the mask says; else the tokenizer's."""
+    known = (getattr(config.get_text_config(), "pad_token_id", None), tokenizer.pad_token_id)
+    return next((token for token in known if token is not None), 0)
+
+
 def _reserved_positions(backbone: nn.Module) -> int:
     """Positions that RoBERTa-likes never give to a token: their numbering starts behind the padding index."""
     for module in backbone.modules():

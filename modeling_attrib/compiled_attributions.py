@@ -41,6 +41,7 @@ class CompiledAttributions:
             raise ValueError("an XLA device compiles what it is asked for by itself.")
         self._names = graph_inputs(classifier)
         self._limit = position_limit(classifier.config, classifier.backbone)
+        self._types_may_be_left_out = True
         self._lock = threading.Lock()
         self._run: Graph | None = self._compile(classifier)
         self._state = _state(classifier)
@@ -65,6 +66,7 @@ class CompiledAttributions:
             and method in (None, classifier.config.attribution_method)
             and options in (None, classifier.config.attribution_options)
             and set(inputs) <= set(self._names)
+            and (self._types_may_be_left_out or "token_type_ids" in inputs)
             and inputs["input_ids"].shape[1] <= (self._limit or inputs["input_ids"].shape[1])
             and inputs["input_ids"].device == classifier.device
             and not torch.is_autocast_enabled(classifier.device.type)
@@ -119,6 +121,7 @@ class CompiledAttributions:
         for texts, tokens in ((1, 9), (3, 14)):
             inputs = example_inputs(self._names, classifier.device, texts, min(tokens, self._limit or tokens))
             inputs = {name: value for name, value in inputs.items() if not name.startswith("attribution_")}
+            self._types_may_be_left_out = _zeros_say_nothing(classifier, inputs)
             for row in range(1, texts):  # padded, each by one token more
                 inputs["attention_mask"][row, -row:] = 0
             for contrast in (None, classifier.num_labels - 1):
@@ -134,6 +137,13 @@ class CompiledAttributions:
                     difference, size = (value - expected).abs().max(), expected.abs().max().clamp(min=1e-6)
                     if not difference <= _TOLERANCE * size:  # NaN too
                         raise ValueError("the compiled graph answers otherwise than the model does: it is not used.")
+
+
+def _zeros_say_nothing(classifier: ExplainableClassifier, inputs: Inputs) -> bool:
+    """Whether token types that are all 0 are the same as none: not to GPT-2, which adds the embedding of word 0."""
+    without = {name: value for name, value in inputs.items() if name != "token_type_ids"}
+    with torch.no_grad():
+        return torch.equal(classifier.classify(inputs), classifier.classify(without))
 
 
 def _state(classifier: ExplainableClassifier) -> tuple[Any, ...]:

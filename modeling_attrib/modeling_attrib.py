@@ -27,7 +27,7 @@ from .feature_adjustment import encode_and_weigh, outside_inference_mode
 from .half_precision import at_least_float32
 from .integrated_gradients import integrated_gradients  # noqa: F401 - what it registers
 from .losses import classification_loss
-from .original_classifier import fresh_classifier, load_classifier, stock_classifier, tokens_read
+from .original_classifier import fresh_classifier, head_weights, load_classifier, stock_classifier, tokens_read
 from .pooling import pooling_weights, weighted_sum
 from .pretrained_backbone import backbone_factory, fresh_backbone, load_backbone
 from .random_scores import random  # noqa: F401 - what it registers
@@ -93,7 +93,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
         self.original: PreTrainedModel | None = None
         if config.classifier_head == "original":
-            self.original = fresh_classifier(config.backbone_config)
+            # transformers 4 takes weights that do not start with this prefix for those of a backbone alone.
+            self.base_model_prefix = "original"
+            self._hold(fresh_classifier(config.backbone_config))
         else:
             factory, arguments = backbone_factory(config.backbone_config)
             self.backbone = factory.from_config(config.backbone_config, **arguments)
@@ -109,6 +111,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
                 "would depend on it; this backbone is not supported."
             )
         self.post_init()
+
+    def _hold(self, original: PreTrainedModel) -> None:
+        """Take a classifier with its configuration: there is one, so that what is set in it is read and saved."""
+        self.original, self.config.backbone_config = original, original.config
 
     def __getattr__(self, name: str) -> Any:
         """The backbone of an original classifier is a part of that; it has no second name among the weights."""
@@ -232,10 +238,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         elif labels:
             raise ValueError("a classifier's labels come along: set them in its own configuration.")
         original = stock_classifier(classifier).eval()
+        find_parts(original.base_model, original)
         config = AttribConfig(
             backbone_config=copy.deepcopy(original.config),
             classifier_head="original",
-            pooling=tokens_read(original),
             attn_implementation=attention_kernel(original.base_model),
             id2label=original.config.id2label,
             problem_type=original.config.problem_type,
@@ -243,10 +249,12 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         )
         with torch.device("meta"):  # weights that are replaced by the classifier's own
             model = cls(config)
-        model.original, model.expnet = original, build_expnet(config)
+        model._hold(original)
+        model.expnet = build_expnet(config)
         if model.expnet is not None:
             model.expnet.to(original.device, original.dtype)
         model.eval()
+        config.pooling = tokens_read(model)
         with model.examined(get_attribution_method(config.attribution_method)):
             return model
 
@@ -496,9 +504,9 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         return any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
 
     def plain_weights(self, inputs: Inputs) -> torch.Tensor:
-        """How much the configuration's pooling reads of each token, features adjusted or not: (batch, tokens)."""
+        """How much the head reads of each token by its pooling, features adjusted or not: (batch, tokens)."""
         if self.original is not None:
-            return pooling_weights(inputs["attention_mask"], self.config.pooling, self.dtype)
+            return head_weights(self.original, inputs, self.config.pooling, self.dtype)
         weight = self.classifier.weight  # a method, where torch has quantised the layer
         dtype = weight.dtype if isinstance(weight, torch.Tensor) else self.dtype
         return pooling_weights(inputs["attention_mask"], self.config.pooling, dtype)

@@ -7,10 +7,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-from transformers.utils import find_adapter_config_file
+from transformers.utils import ModelOutput, find_adapter_config_file
 
+from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import find_parts
+from .check_inputs import check_inputs
 from .configuration_attrib import AttribConfig
+from .pooling import pooling_weights
+from .untouched import Untouched
 
 
 def fresh_classifier(config: PretrainedConfig) -> PreTrainedModel:
@@ -49,7 +53,14 @@ def _load_adapter(name: str, dtype: torch.dtype, options: dict[str, Any]) -> Pre
         peft = importlib.import_module("peft")  # optional: only who brings an adapter needs it
     except ImportError:
         raise ValueError(f"{name} is an adapter, which peft merges into its model: pip install peft") from None
-    return peft.AutoPeftModelForSequenceClassification.from_pretrained(name, dtype=dtype, **options).merge_and_unload()
+    try:
+        adapted = peft.AutoPeftModelForSequenceClassification.from_pretrained(name, dtype=dtype, **options)
+    except KeyError as missing:
+        raise ValueError(
+            f"the adapter {name} brings no trained classification head ({missing.args[0]}). If its model has one, load "
+            "both with peft, and give that model object."
+        ) from None
+    return adapted.merge_and_unload()
 
 
 def stock_classifier(model: Any) -> PreTrainedModel:
@@ -86,64 +97,136 @@ def stock_classifier(model: Any) -> PreTrainedModel:
     return model
 
 
-def tokens_read(model: PreTrainedModel) -> str:
-    """Which tokens the head reads: "cls", the first, "last", or "mean", all alike.
+def head_weights(original: PreTrainedModel, inputs: Inputs, reading: str, dtype: torch.dtype) -> torch.Tensor:
+    """How much the original's head reads of each token: (batch, tokens), rows sum to 1.
 
-    Found by the gradient of the logits at what leaves the last layer, and for all alike at what leaves the encoder.
+    As transformers' heads find it, which is not as this project's own does: the first token is the first place, padded
+    or not, and the last is the last whose id is not padding, masked or not; of given embeddings, the last place.
+
+    Args:
+        reading: "cls", "last" or "mean"; see `tokens_read`.
+    """
+    mask = inputs["attention_mask"]
+    if reading == "mean":
+        return pooling_weights(mask, "mean", dtype)
+    places = torch.arange(mask.shape[1], device=mask.device)
+    chosen: torch.Tensor | int = 0
+    if reading == "last" and "input_ids" in inputs:
+        text = inputs["input_ids"] != original.config.get_text_config().pad_token_id
+        chosen = (places * text).argmax(dim=-1, keepdim=True)
+    elif reading == "last":
+        chosen = mask.shape[1] - 1
+    return (places == chosen).expand(mask.shape).to(dtype)
+
+
+def tokens_read(classifier: ExplainableClassifier) -> str:
+    """Which tokens the original's head reads: "cls", the first, "last", or "mean", all alike.
+
+    Found by the gradient of the logits at what leaves the last layer, and for all alike at what leaves the encoder; of
+    padded texts, and of padding inside a text, it must be the tokens that `head_weights` says.
 
     Raises:
         ValueError: for a head that reads tokens in another way, or whose encoder lays out tokens in a way of its own.
     """
-    name = type(model).__name__
-    size = model.config.get_text_config().vocab_size
-    ids = torch.arange(10, 18, device=model.device).unsqueeze(0) % size
-    encoder: Any = model.base_model
-    gradient = _gradient_behind(model, find_parts(encoder).layers[-1], ids)
-    if gradient is None or gradient.shape[:2] != ids.shape:
-        raise ValueError(
-            f"{name}: what leaves its last layer is not laid out as (batch, tokens, width), so that attributions would "
-            "land on the wrong tokens; this classifier is not supported."
-        )
-    read = (gradient[0].abs().amax(dim=-1) > 0).nonzero().flatten().tolist()
+    original = classifier.original
+    assert original is not None, "a linear head reads what its pooling says"
+    name = type(original).__name__
+    texts = check_inputs(classifier, 4, 8)
+    layer = find_parts(classifier.backbone).layers[-1]
+    with Untouched(classifier):
+        one = {key: value[:1] for key, value in texts.items()}  # without padding to find, some heads take no more
+        gradient = _gradient_behind(classifier, layer, one)
+        if gradient is None or gradient.shape[:2] != one["attention_mask"].shape:
+            raise ValueError(
+                f"{name}: what leaves its last layer is not laid out as (batch, tokens, width), so that attributions "
+                "would land on the wrong tokens; this classifier is not supported."
+            )
+        reading = _reading(original, gradient)
+        part = classifier.backbone if reading == "mean" else layer
+        for inputs in (texts, _with_padding(texts, original)):
+            _check_reading(original, _gradient_behind(classifier, part, inputs), inputs, reading)
+    return reading
+
+
+def _reading(original: PreTrainedModel, gradient: torch.Tensor) -> str:
+    """What the gradient of plain texts, (batch, tokens, width), shows to be read."""
+    name, tokens = type(original).__name__, gradient.shape[1]
+    if not bool(gradient.isfinite().all()):
+        raise ValueError(f"{name}: the logits of ordinary words, or their gradients, are not finite numbers.")
+    read = (gradient.abs().amax(dim=(0, 2)) > 0).nonzero().flatten().tolist()
+    if not read:
+        raise ValueError(f"{name}: its logits depend on no token of a text: was its head trained?")
     if read == [0]:
         return "cls"
-    if read == [ids.shape[1] - 1]:
-        if model.config.get_text_config().pad_token_id is None:
-            raise ValueError(
-                f"{name} finds a text's last token by its configuration's padding, and names none: set "
-                "model.config.pad_token_id to the tokenizer's padding, or to its end of text where it has none."
-            )
-        return "last"
-    gradient = _gradient_behind(model, encoder, ids)
-    if gradient is not None and len(read) == ids.shape[1]:
-        mean = gradient.mean(dim=1, keepdim=True)
-        if bool(((gradient - mean).abs() <= 1e-3 * mean.abs().max()).all()):
-            return "mean"
-    raise ValueError(f"{name}: its head reads the tokens {read} of {ids.shape[1]}, each with a weight of its own.")
+    if read != [tokens - 1]:
+        return "mean"
+    config = original.config.get_text_config()
+    if config.pad_token_id is None or not 0 <= config.pad_token_id < config.vocab_size:
+        raise ValueError(
+            f"{name} finds a text's last token by its configuration's padding, and that names no token "
+            f"({config.pad_token_id}): set model.config.pad_token_id to the tokenizer's padding, or to its end of text "
+            "where it has none."
+        )
+    return "last"
 
 
-def _gradient_behind(model: PreTrainedModel, part: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor | None:
-    """Gradient of the squared logits at the first tensor that a part gives; None if it gives none that they read."""
+def _with_padding(inputs: Inputs, original: PreTrainedModel) -> Inputs:
+    """The same four texts: whole, padded on the right, on the left, and with padding's token inside and at the end."""
+    ids, mask = inputs["input_ids"].clone(), inputs["attention_mask"].clone()
+    third = max(1, ids.shape[1] // 3)
+    mask[1, -third:] = mask[2, :third] = 0
+    padding = ids.new_tensor(original.config.get_text_config().pad_token_id or 0)
+    ids[mask == 0] = ids[3, -third:] = ids[3, 1:2] = padding
+    return inputs | {"input_ids": ids, "attention_mask": mask}
+
+
+def _check_reading(original: PreTrainedModel, gradient: torch.Tensor | None, inputs: Inputs, reading: str) -> None:
+    weights = head_weights(original, inputs, reading, torch.float32)
+    if gradient is not None and gradient.shape[:2] == weights.shape:
+        if reading != "mean":
+            if not bool(gradient[weights == 0].any()):  # perhaps none at all: XLM writes 0 where padding is
+                return
+        else:
+            whole = gradient.float().sum(dim=1, keepdim=True)
+            if bool(((gradient - weights.unsqueeze(-1) * whole).abs() <= 1e-3 * whole.abs().max()).all()):
+                return
+    name = type(original).__name__
+    raise ValueError(
+        f"{name}: its head reads neither a text's first token, nor the last that is no padding, nor the "
+        "mean of all, so that it is not known which tokens it reads; this classifier is not supported."
+    )
+
+
+def _gradient_behind(classifier: ExplainableClassifier, part: torch.nn.Module, inputs: Inputs) -> torch.Tensor | None:
+    """Gradient of the logits, each with a weight of its own, at the first tensor that a part gives; None without one.
+
+    Of all texts together, since no text reads another.
+    """
     states: list[torch.Tensor] = []
 
     def cut(module: torch.nn.Module, arguments: Any, output: Any) -> Any:
         given = output if isinstance(output, torch.Tensor) else output[0]
         if not isinstance(given, torch.Tensor):
             return output
-        states.append(given.detach().requires_grad_())
-        if isinstance(output, torch.Tensor):
-            return states[-1]
-        if isinstance(output, tuple):
-            return (states[-1], *output[1:])
-        output[next(iter(output))] = states[-1]  # a ModelOutput
+        state = given.detach().requires_grad_()
+        if isinstance(output, ModelOutput):
+            output[next(iter(output))] = state
+        elif type(output) in (tuple, list):
+            output = type(output)((state, *output[1:]))
+        elif isinstance(output, torch.Tensor):
+            output = state
+        else:  # Reformer's layers, which give two streams
+            return output
+        states.append(state)
         return output
 
     handle = part.register_forward_hook(cut)
     try:
         with torch.enable_grad():
-            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+            logits = classifier.classify(inputs)
             if not states or not logits.requires_grad:
                 return None
-            return torch.autograd.grad(logits.pow(2).sum(), states[-1], allow_unused=True)[0]
+            weights = torch.arange(1, logits.shape[1] + 1, device=logits.device).sqrt()  # a softmax's sum is constant
+            return torch.autograd.grad((logits * weights).sum(), states[-1], allow_unused=True)[0]
     finally:
         handle.remove()

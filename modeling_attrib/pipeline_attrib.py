@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TextClassificationPipeline
 
-from .backbone_parts import token_limit
+from .backbone_parts import padding_id, token_limit
 from .html_attrib import HTMLFragment, render_html
 from .onnx_attrib import OnnxAttributions
 from .text_inference import TextInference, TextPrediction
@@ -240,7 +240,8 @@ class AttribTextClassificationPipeline(TextClassificationPipeline):
         """Logits (texts, labels) and `TextPrediction`s of one text or of a batch of them."""
         given = model_inputs["text"]
         texts = given if isinstance(given, list) else [given]
-        inference = TextInference(self._onnx or self.model, self.tokenizer, self.device, windows_at_once)
+        padding = padding_id(self.model.config, self.tokenizer)
+        inference = TextInference(self._onnx or self.model, padding, self.device, windows_at_once)
         if attributions:
             question = {
                 "attribution_contrast": contrast,

@@ -37,13 +37,13 @@ class TextInference:
 
     Args:
         model: called as an `AttribForSequenceClassification` is.
-        tokenizer: it knows the padding token.
+        padding_id: what fills short windows; see `backbone_parts.padding_id`.
         device: where the model is.
         at_once: how many windows the model reads in one batch.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, device: torch.device, at_once: int) -> None:
-        self._model, self._tokenizer, self._device, self._at_once = model, tokenizer, device, at_once
+    def __init__(self, model: Any, padding_id: int, device: torch.device, at_once: int) -> None:
+        self._model, self._padding_id, self._device, self._at_once = model, padding_id, device, at_once
 
     def run(
         self, texts: Sequence[TokenizedText], targets: Sequence[int] | None = None, **arguments: Any
@@ -79,10 +79,7 @@ class TextInference:
         names = windows[0].inputs.keys()
         if any(window.inputs.keys() != names for window in windows):
             raise ValueError("texts of one batch need the same inputs: give all of them the same tokenizer arguments.")
-        # Behind the mask any token will do, but a stock decoder's head looks for its own padding.
-        own = getattr(getattr(self._model, "original", None), "config", None)
-        known = (getattr(own, "pad_token_id", None), self._tokenizer.pad_token_id)
-        padding = {"input_ids": next((token for token in known if token is not None), 0)}
+        padding = {"input_ids": self._padding_id}
         return {
             name: pad_sequence(
                 [torch.tensor(window.inputs[name]) for window in windows], True, padding_value=padding.get(name, 0)
@@ -94,7 +91,7 @@ class TextInference:
         """The model's answer, on the CPU; of an XLA device, with the rows and tokens that were added for it."""
         if is_xla(self._device):
             limit = position_limit(self._model.config, self._model.backbone)
-            batch = pad_to_few_shapes(batch, self._at_once, self._tokenizer.pad_token_id, limit)
+            batch = pad_to_few_shapes(batch, self._at_once, self._padding_id, limit)
         output = self._model(**{name: value.to(self._device) for name, value in batch.items()}, **arguments)
         finish_step(self._device)
         return {name: getattr(output, name).cpu() for name in _ANSWERS if getattr(output, name) is not None}

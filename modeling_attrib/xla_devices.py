@@ -26,7 +26,7 @@ def few_lengths(tokens: int, limit: int | None = None) -> int:
 
 
 def pad_to_few_shapes(
-    batch: dict[str, torch.Tensor], rows: int, padding_id: int | None, limit: int | None = None
+    batch: dict[str, torch.Tensor], rows: int, padding_id: int, limit: int | None = None
 ) -> dict[str, torch.Tensor]:
     """The batch with its tokens padded on the right to one of few lengths, and its first row repeated behind the last.
 
@@ -34,7 +34,7 @@ def pad_to_few_shapes(
         batch: a tokenizer's tensors, (rows, tokens), with `attention_mask`; others of (rows, ...). Still on the host:
             on the device, padding would be compiled for each shape too.
         rows: how many there will be.
-        padding_id: the tokenizer's, if it has one.
+        padding_id: see `backbone_parts.padding_id`.
         limit: tokens that the model's position table has room for.
     """
     tokens = batch["attention_mask"].shape[1]
@@ -42,7 +42,7 @@ def pad_to_few_shapes(
     padded = {}
     for name, value in batch.items():
         if name in _TOKENWISE:
-            value = F.pad(value, (0, missing), value=(padding_id or 0) if name == "input_ids" else 0)
+            value = F.pad(value, (0, missing), value=padding_id if name == "input_ids" else 0)
         padded[name] = torch.cat([value, value[:1].expand(rows - len(value), *value.shape[1:])])
     return padded
 

@@ -11,8 +11,10 @@ from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.activation_capture import ActivationCapture, check_layers
 from modeling_attrib.attention_records import AttentionRecorder
 from modeling_attrib.attribution_methods import Inputs
-from modeling_attrib.backbone_parts import find_parts, token_limit
+from modeling_attrib.backbone_parts import find_parts, padding_id, token_limit
 
+from ..evaluation.padding import pad_rows
+from ..evaluation.perturbation_runner import PerturbedText
 from ..terminal.progress import Progress
 
 
@@ -91,6 +93,7 @@ class LayerReader:
     def _batches(self, texts: list[str], description: str) -> Iterator[tuple[np.ndarray, Inputs, torch.Tensor]]:
         """Places in `texts`, inputs, and a mask (batch, tokens) that is True at the texts' own tokens."""
         limit = token_limit(self.model.config, self.model.backbone, self.tokenizer)
+        padding = padding_id(self.model.config, self.tokenizer)
         order = np.argsort([len(text) for text in texts], kind="stable")
         with Progress(len(texts), description, "texts") as progress:
             for start in range(0, len(texts), BATCH_SIZE):
@@ -99,12 +102,16 @@ class LayerReader:
                     [texts[place] for place in places],
                     truncation=True,
                     max_length=limit,
-                    padding=True,
                     return_special_tokens_mask=True,
-                    return_tensors="pt",
-                ).to(self.model.device)
-                words = encoded["attention_mask"].bool() & ~encoded["special_tokens_mask"].bool()
-                yield places, {k: v for k, v in encoded.items() if k in self.model.backbone_arguments}, words
+                )
+                types = encoded.get("token_type_ids") or [()] * len(places)
+                rows = [PerturbedText(tuple(ids), tuple(own)) for ids, own in zip(encoded["input_ids"], types)]
+                batch = pad_rows(rows, padding, "token_type_ids" in self.model.backbone_arguments)
+                words = batch["attention_mask"].bool()
+                for row, special in enumerate(encoded["special_tokens_mask"]):
+                    words[row, : len(special)] &= ~torch.tensor(special).bool()
+                device = self.model.device
+                yield places, {name: value.to(device) for name, value in batch.items()}, words.to(device)
                 progress.advance(len(places))
 
 

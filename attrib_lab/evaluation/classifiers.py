@@ -13,11 +13,11 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from modeling_attrib import AttribConfig
-from modeling_attrib.backbone_parts import token_limit
+from modeling_attrib.backbone_parts import padding_id, token_limit
 
 from ..models.model_folder import load_trained_model
 from ..terminal.errors import UserError, first_line
-from .padding import pad_rows, padding_id
+from .padding import pad_rows
 from .perturbation_runner import check_choice
 from .texts import EncodedText
 

@@ -5,7 +5,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 class TokenRow(Protocol):
@@ -18,17 +17,11 @@ class TokenRow(Protocol):
     def types(self) -> Sequence[int]: ...
 
 
-def padding_id(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """What fills short rows: the configuration's padding, by which stock decoders look for a text's last token."""
-    known = (getattr(config.get_text_config(), "pad_token_id", None), tokenizer.pad_token_id)
-    return next((token for token in known if token is not None), 0)
-
-
 def pad_rows(rows: Sequence[TokenRow], padding: int, takes_types: bool = True) -> dict[str, torch.Tensor]:
     """`input_ids` and `attention_mask`, (rows, longest), and `token_type_ids` where any differ from 0.
 
     Args:
-        padding: the id that fills short rows; see `padding_id`.
+        padding: the id that fills short rows; see `padding_id` of `modeling_attrib`.
         takes_types: whether the model takes token type ids.
     """
     shape = (len(rows), max(len(row.ids) for row in rows))

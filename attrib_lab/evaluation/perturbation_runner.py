@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from modeling_attrib.backbone_parts import word_embeddings
+from modeling_attrib.backbone_parts import padding_id, word_embeddings
 
 from ..terminal.errors import UserError
-from .padding import pad_rows, padding_id
+from .padding import pad_rows
 
 
 # How many batches of questions are gathered before any is answered: sorted by length, they hardly need padding.

@@ -58,7 +58,7 @@ def grade_faithfulness(
             targets = output.attribution_target.unsqueeze(1).expand(inputs["input_ids"].shape)
             return output.attributions.double(), targets
 
-        explained = read_in_batches(texts, tokenizer, read, method)
+        explained = read_in_batches(model, tokenizer, texts, read, method)
         measurements = [
             comprehensiveness(text, scores.numpy(), int(targets[0]), perturbation)
             for text, (scores, targets) in zip(texts, explained)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from modeling_attrib import AttribForSequenceClassification
+from modeling_attrib.backbone_parts import padding_id
 from modeling_attrib.expnet import ExpNet, read_features
 
 from ..evaluation.padding import pad_rows
@@ -47,16 +48,18 @@ class HeadExamples:
 
 
 def read_in_batches(
-    texts: Sequence[EncodedText],
+    model: AttribForSequenceClassification,
     tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[EncodedText],
     read: Callable[[Inputs, Sequence[EncodedText]], tuple[torch.Tensor, ...]],
     name: str,
 ) -> list[tuple[torch.Tensor, ...]]:
     """What `read` says of each text's tokens, (batch, tokens, ...) tensors cut to its length; in the texts' order."""
     found: list[tuple[torch.Tensor, ...]] = [()] * len(texts)
+    padding = padding_id(model.config, tokenizer)
     for numbers in track(batches_of(texts, _TOKENS_AT_ONCE, _TOKENS_AT_ONCE), f"reading {name}", "batches"):
         chosen = [texts[number] for number in numbers]
-        read_here = read(pad_rows(chosen, tokenizer.pad_token_id or 0), chosen)
+        read_here = read(pad_rows(chosen, padding), chosen)
         for row, number in enumerate(numbers):
             found[number] = tuple(tensor[row, : len(texts[number].ids)] for tensor in read_here)
     return found
@@ -74,7 +77,7 @@ def gather_examples(
     def read(inputs: Inputs, chosen: Sequence[EncodedText]) -> tuple[torch.Tensor, torch.Tensor]:
         return read_features(model, inputs)[1].half(), targets(inputs, chosen).float()
 
-    features, wanted = zip(*read_in_batches(texts, tokenizer, read, name))
+    features, wanted = zip(*read_in_batches(model, tokenizer, texts, read, name))
     return HeadExamples(torch.cat(features), torch.cat(wanted), tuple(len(text.ids) for text in texts))
 
 

@@ -110,7 +110,7 @@ def attributions(
         with torch.no_grad():
             return (model(**inputs, attribution_method=method).attributions,)
 
-    return [scores.double().numpy() for (scores,) in read_in_batches(texts, tokenizer, read, method)]
+    return [scores.double().numpy() for (scores,) in read_in_batches(model, tokenizer, texts, read, method)]
 
 
 def standardise(scores: Scores, texts: Sequence[EncodedText]) -> list[np.ndarray]:

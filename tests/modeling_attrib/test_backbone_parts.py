@@ -1,5 +1,7 @@
 """Building on backbones: what is refused because its explanations would be wrong, and what frozen weights allow."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from architectures import batch as make_batch
@@ -26,7 +28,7 @@ from transformers import (
 )
 
 from modeling_attrib import AttribForSequenceClassification
-from modeling_attrib.backbone_parts import token_limit
+from modeling_attrib.backbone_parts import padding_id, token_limit
 from modeling_attrib.conservation import unaccounted_relevance
 from modeling_attrib.text_windows import NO_LIMIT
 
@@ -233,3 +235,8 @@ ENDLESS = PreTrainedTokenizerBase().model_max_length  # what a tokenizer says wh
 def test_the_longest_text_is_what_tokenizer_and_positions_allow(model, said, expected):
     tokenizer = PreTrainedTokenizerBase(model_max_length=said)
     assert token_limit(model.config, model, tokenizer) == expected
+
+
+@pytest.mark.parametrize(("own", "tokenizers", "expected"), [(7, 5, 7), (None, 5, 5), (None, None, 0)])
+def test_the_models_padding_goes_before_the_tokenizers(own, tokenizers, expected):
+    assert padding_id(BertConfig(pad_token_id=own), SimpleNamespace(pad_token_id=tokenizers)) == expected

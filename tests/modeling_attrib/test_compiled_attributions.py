@@ -8,6 +8,7 @@ import transformers
 from architectures import batch, build
 from test_model_structure import CHANGES, adapted
 
+from modeling_attrib import AttribForSequenceClassification
 from modeling_attrib.compiled_attributions import CompiledAttributions, _state
 
 
@@ -50,6 +51,22 @@ def test_equals_the_ordinary_answer(models, calls, lengths, question):
     assert list(found) == list(expected)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], **TOLERANCE)
+
+
+def test_types_that_are_left_out_are_no_zeros_to_a_model_that_reads_them(monkeypatch, calls):
+    """GPT-2 adds the embedding of word 0 for type 0, and none without types."""
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", lambda program, **options: program.module())
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda package: package)
+    config = transformers.GPT2Config(vocab_size=120, n_embd=32, n_layer=1, n_head=4, pad_token_id=0)
+    model = AttribForSequenceClassification.from_backbone(config, num_labels=3)
+    torch.nn.init.normal_(model.backbone.wte.weight)
+    expected = answers(model, (7, 4))
+    model.compile_attributions()
+    torch.testing.assert_close(answers(model, (7, 4)).logits, expected.logits, **TOLERANCE)
+    assert not calls
+    with torch.inference_mode():
+        model(**batch((7, 4)), token_type_ids=torch.ones(2, 7, dtype=torch.long))
+    assert len(calls) == 1
 
 
 def test_one_target_a_text(models, calls):

@@ -1,5 +1,7 @@
 """Finished classifiers of transformers' own: the same logits, whole explanations, or a refusal that says why."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers
@@ -25,6 +27,7 @@ FAMILIES = {name: make for name, make in (POST_NORM | PRE_NORM).items() if not n
 }
 DECODERS = ("llama", "gpt2", "qwen2", "gemma2", "gpt-neox")
 SINGLE_INSIDE = ("llama", "qwen2", "gemma2", "deberta")  # they compute parts of a float64 model in float32
+CANINE = {name: size for name, size in SIZE.items() if name != "vocab_size"}
 METHODS = [entry["name"] for entry in list_attribution_methods() if entry["name"] != "expnet"]
 
 
@@ -91,6 +94,60 @@ def test_the_tokens_that_a_head_reads_are_found(name):
     expected = "last" if name in DECODERS else "mean" if name == "modernbert-mean" else "cls"
     assert model.config.pooling == expected
     assert model.reads_one_token() == (expected != "mean")
+
+
+def padded_otherwise(kind):
+    """Inputs of which a head finds its token in another place than the mask says."""
+    inputs = padded()
+    ids, mask = batch((8, 8, 8))["input_ids"], torch.ones(3, 8, dtype=torch.long)
+    if kind == "left":
+        mask = inputs["attention_mask"].flip(1)
+        ids = ids.masked_fill(mask == 0, 0)
+    elif kind == "masked words":
+        mask = inputs["attention_mask"]
+    else:  # a text that ends in the token that also pads, as of tokenizers whose padding is the end of text
+        ids[:, -2:] = ids[1, 1] = 0
+    return inputs | {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("kind", ["left", "masked words", "padding inside"])
+@pytest.mark.parametrize("name", ["bert", "deberta", "modernbert-mean", "llama", "gpt2"])
+def test_what_is_explained_is_what_the_head_reads_wherever_that_is(name, kind):
+    original = stock(name)
+    model, inputs = AttribForSequenceClassification.from_classifier(original), padded_otherwise(kind)
+    expected = logits_of(original, inputs)
+    for method in ("damped_lrp", "lrp", "lrp_ah"):
+        output = explain(model, inputs, attribution_method=method)
+        torch.testing.assert_close(output.logits, expected, rtol=1e-6, atol=1e-6)
+    attention = explain(model, inputs, attribution_method="rollout").attributions
+    assert bool((attention.sum(dim=1) > 0).all())
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_what_is_explained_of_embeddings_is_what_the_head_reads(name):
+    original = stock(name)
+    model = AttribForSequenceClassification.from_classifier(original)
+    inputs = padded()
+    inputs = {
+        "inputs_embeds": original.get_input_embeddings()(inputs["input_ids"]).detach(),
+        "attention_mask": inputs["attention_mask"],
+    }
+    torch.testing.assert_close(explain(model, inputs).logits, logits_of(original, inputs), rtol=1e-6, atol=1e-6)
+
+
+def test_configuration_and_classifier_are_one_thing(tmp_path):
+    original = stock("gpt2", torch.float32)
+    before = original.config.to_dict()
+    model = AttribForSequenceClassification.from_classifier(original)
+    assert original.config.to_dict() == before
+    model.config.get_text_config().pad_token_id = 7  # as of a tokenizer that comes later
+    inputs = padded()
+    inputs["input_ids"] = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, 7)
+    expected = explain(model, inputs)
+    torch.testing.assert_close(expected.logits, logits_of(original, inputs))
+    model.save_pretrained(tmp_path)
+    loaded = explain(AttribForSequenceClassification.from_pretrained(tmp_path), inputs)
+    torch.testing.assert_close(loaded.attributions, expected.attributions)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -217,6 +274,29 @@ def test_an_adapter_is_merged_into_a_copy():
     assert torch.equal(model.original.classifier.weight, before + 1.0)
 
 
+def test_a_classifier_that_changes_itself_is_refused_and_stays_what_it_was():
+    config = transformers.BigBirdConfig(
+        **SIZE, attention_type="block_sparse", block_size=4, num_random_blocks=1, max_position_embeddings=256
+    )
+    original = transformers.BigBirdForSequenceClassification(config).eval()
+    with pytest.raises(ValueError, match="changes itself when it reads a short text"):
+        AttribForSequenceClassification.from_classifier(original)
+    assert original.bert.attention_type == "block_sparse"
+
+
+def test_layers_that_give_a_list_are_read():
+    config = transformers.OpenAIGPTConfig(**GPT, num_labels=LABELS, pad_token_id=0)
+    model = AttribForSequenceClassification.from_classifier(transformers.OpenAIGPTForSequenceClassification(config))
+    assert model.config.pooling == "last"
+
+
+def test_a_head_that_reads_nothing_is_refused():
+    original = stock()
+    nn.init.zeros_(original.classifier.weight)
+    with pytest.raises(ValueError, match="logits depend on no token of a text: was its head trained"):
+        AttribForSequenceClassification.from_classifier(original)
+
+
 def test_a_cross_encoder_is_taken_by_its_model():
     CrossEncoder = type("CrossEncoder", (nn.Module,), {})  # noqa: N806 (what sentence-transformers calls it)
     scorer = CrossEncoder()
@@ -230,6 +310,17 @@ def test_an_adapters_folder_without_peft_says_what_to_install(tmp_path, monkeypa
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(ValueError, match=r"is an adapter, .*: pip install peft"):
+        AttribForSequenceClassification.from_classifier(str(tmp_path))
+
+
+def test_an_adapter_without_a_head_is_refused(tmp_path, monkeypatch):
+    def load(*arguments, **options):
+        raise KeyError("base_model.model.classifier.weight")  # peft's answer
+
+    peft = SimpleNamespace(AutoPeftModelForSequenceClassification=SimpleNamespace(from_pretrained=load))
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    monkeypatch.setitem(__import__("sys").modules, "peft", peft)
+    with pytest.raises(ValueError, match=r"no trained classification head \(base_model\.model\.classifier\.weight\)"):
         AttribForSequenceClassification.from_classifier(str(tmp_path))
 
 
@@ -247,6 +338,14 @@ class OwnClassifier(BertForSequenceClassification):
         (
             lambda: transformers.GPT2ForSequenceClassification(transformers.GPT2Config(**GPT, num_labels=3)),
             r"finds a text's last token by its configuration's padding, .* set model.config.pad_token_id",
+        ),
+        (
+            lambda: transformers.GPT2ForSequenceClassification(transformers.GPT2Config(**GPT, pad_token_id=-1)),
+            r"names no token \(-1\): set model.config.pad_token_id",
+        ),
+        (
+            lambda: transformers.CanineForSequenceClassification(transformers.CanineConfig(**CANINE)),
+            "the word embeddings were not found",
         ),
         (
             lambda: transformers.BartForSequenceClassification(

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import torch
 from pipelines import build, total
+from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
 
-from modeling_attrib import AttribTextClassificationPipeline
+from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline, text_inference
 
 
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4}
 MANY = [f"intent {number}" for number in range(77)]
 LONG = "word another " * 40
 
@@ -146,3 +148,30 @@ def test_of_scores_that_round_to_one_the_named_label_is_explained(minilm_folder,
     result = pipe(text)[0]
     assert result["label"] == "Sports"
     assert total(result) == pytest.approx(40, abs=0.1)
+
+
+@pytest.fixture(scope="module")
+def decoder(minilm_folder: Path) -> AttribTextClassificationPipeline:
+    """Of a decoder whose own padding is another token than its tokenizer's: its head looks for its own."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder)
+    original = GPT2ForSequenceClassification(GPT2Config(vocab_size=len(tokenizer), pad_token_id=7, **GPT)).eval()
+    for parameter in original.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model = AttribForSequenceClassification.from_classifier(original)
+    return AttribTextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
+
+
+@pytest.mark.parametrize("answered_by", ["model", "file", "compiled shapes"])
+def test_short_windows_are_filled_with_what_the_model_takes_for_padding(decoder, monkeypatch, answered_by):
+    texts = ["Oil falls", "Stocks rally as oil falls and the coach left"]
+    alone = [decoder(text)[0] for text in texts]
+    if answered_by == "file":  # which knows nothing of its model's padding
+        monkeypatch.setattr(decoder, "_onnx", lambda **inputs: decoder.model(**inputs))
+    if answered_by == "compiled shapes":
+        monkeypatch.setattr(text_inference, "is_xla", lambda device: True)
+    for one, other in zip(alone, decoder(texts, batch_size=2)):
+        other = other if isinstance(other, dict) else other[0]
+        assert other["score"] == pytest.approx(one["score"], abs=1e-5)
+        scores = [[entry["score"] for entry in result["attributions"]] for result in (one, other)]
+        assert scores[1] == pytest.approx(scores[0], abs=1e-4)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from planted import LAYERS, OTHER, WIDTH, build_model, build_tokenizer, write_sentences
+from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from attrib_lab.concepts.activations import LayerReader, concept_scores
+from modeling_attrib import AttribForSequenceClassification
 
 
 TEXTS = [*write_sentences(3, 0.3, seed=0), "c1 w1 w2", "w5"]
@@ -53,6 +55,21 @@ def test_scores_are_attention_times_a_finite_difference(pooling, layer):
             slopes = np.array([_slope(model, encoded, layer, t, vector, label) for t in range(1, len(attention) + 1)])
             scores = attention * slopes * np.linalg.norm(attention) / np.linalg.norm(slopes)
             assert mean == pytest.approx(scores.mean(), rel=1e-3, abs=1e-7)
+
+
+def test_a_decoders_own_head_finds_the_last_token_of_each_text_of_a_batch():
+    """By its own padding, which need not be the tokenizer's; nor need the tokenizer pad on the right."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    tokenizer.padding_side = "left"
+    size = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": 4, "pad_token_id": 1}
+    original = GPT2ForSequenceClassification(GPT2Config(vocab_size=len(tokenizer), **size))
+    for parameter in original.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    reader = LayerReader(AttribForSequenceClassification.from_classifier(original), tokenizer, 1)
+    vectors = np.eye(WIDTH)[:3]
+    alone = np.concatenate([reader.scores([text], vectors, "") for text in TEXTS])
+    np.testing.assert_allclose(reader.scores(TEXTS, vectors, ""), alone, rtol=1e-3, atol=1e-6)
 
 
 def _slope(model, encoded, layer, token, vector, label, step=1e-4):

@@ -1,11 +1,8 @@
 """Batches of token rows: what each row holds, and nothing where nothing differs."""
 
-from types import SimpleNamespace
-
 import pytest
-from transformers import BertConfig
 
-from attrib_lab.evaluation.padding import pad_rows, padding_id
+from attrib_lab.evaluation.padding import pad_rows
 from attrib_lab.evaluation.perturbation_runner import PerturbedText
 
 
@@ -21,8 +18,3 @@ def test_rows_are_padded_on_the_right():
 @pytest.mark.parametrize(("types", "takes_types"), [((0, 0), True), ((0, 1), False), ((), True)])
 def test_types_are_left_out_where_they_say_nothing(types, takes_types):
     assert set(pad_rows([PerturbedText((2, 3), types)], 0, takes_types)) == {"input_ids", "attention_mask"}
-
-
-@pytest.mark.parametrize(("own", "tokenizers", "expected"), [(7, 5, 7), (None, 5, 5), (None, None, 0)])
-def test_the_models_padding_goes_before_the_tokenizers(own, tokenizers, expected):
-    assert padding_id(BertConfig(pad_token_id=own), SimpleNamespace(pad_token_id=tokenizers)) == expected

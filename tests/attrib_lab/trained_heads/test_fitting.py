@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from toy_data import FILLER, WORDS, write_backbone
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
 
 from attrib_lab.evaluation.faithfulness import TOP
 from attrib_lab.evaluation.padding import pad_rows
@@ -60,12 +60,27 @@ def toy_examples(seed=0, texts=40):
     return HeadExamples(features.half(), targets, (8,) * texts)
 
 
-def test_texts_come_back_in_their_order_and_length(tokenizer):
+def test_texts_come_back_in_their_order_and_length(model, tokenizer):
     texts = toy_texts(tokenizer, 40)
-    found = read_in_batches(texts, tokenizer, lambda inputs, _: (inputs["input_ids"], inputs["attention_mask"]), "ids")
+    found = read_in_batches(model, tokenizer, texts, lambda read, _: (read["input_ids"], read["attention_mask"]), "ids")
     assert [tuple(ids.tolist()) for ids, _ in found] == [text.ids for text in texts]
     assert all(bool(mask.all()) for _, mask in found)
     assert len({len(text.ids) for text in texts}) > 3
+
+
+def test_texts_are_filled_with_what_the_model_takes_for_padding(tokenizer):
+    torch.manual_seed(0)
+    size = {"n_embd": 16, "n_layer": 1, "n_head": 2, "pad_token_id": tokenizer.unk_token_id}
+    original = GPT2ForSequenceClassification(GPT2Config(vocab_size=len(tokenizer), **size))
+    model, texts = AttribForSequenceClassification.from_classifier(original), toy_texts(tokenizer, 8)
+
+    def read(inputs, _):
+        with torch.no_grad():
+            return (model(**inputs).attributions,)
+
+    for text, (scores,) in zip(texts, read_in_batches(model, tokenizer, texts, read, "scores")):
+        alone = read(pad_rows([text], 0), None)[0][0]
+        torch.testing.assert_close(scores, alone, rtol=1e-4, atol=1e-6)
 
 
 def test_examples_are_what_the_head_reads_of_each_text_alone(model, tokenizer):
