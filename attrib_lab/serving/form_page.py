@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from modeling_attrib import HTMLFragment, render_html, render_page
 
 from .micro_batching import Text
-from .questions import RefusedError
+from .questions import Parameters, RefusedError
 
 
 # What a browser may do with the page, whatever stands in it.
@@ -19,6 +19,7 @@ _CHOICES = {
     "contrast": ("and not for", "no other label"),
     "method": ("by the method", "the model's own"),
 }
+_NO_FORM = "this is not what the page's form sends."
 _STYLE = """<style>
 form{display:grid;gap:.6em}
 textarea,select,button{font:inherit;color:inherit;background:transparent;border:1px solid #8c959f;border-radius:8px;\
@@ -84,7 +85,7 @@ def read_form(body: bytes) -> dict[str, str]:
     try:
         fields = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=8)
     except ValueError:
-        raise RefusedError(422, "this is not what the page's form sends.") from None
+        raise RefusedError(422, _NO_FORM) from None
     return {name: values[0] for name, values in fields.items()}
 
 
@@ -100,13 +101,12 @@ def question_of(asked: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         RefusedError: for a label that is no number, as the page's are.
     """
-    question: dict[str, Any] = {name: asked[name] for name in _CHOICES if asked.get(name)}
-    for name in ("target", "contrast"):
-        if name in question:
-            if not question[name].isdecimal() or len(question[name]) > 9:
-                raise RefusedError(422, "this is not what the page's form sends.")
-            question[name] = int(question[name])
-    return question
+    chosen: dict[str, Any] = {name: asked[name] for name in _CHOICES if asked.get(name)}
+    try:
+        chosen |= {name: int(chosen[name]) for name in ("target", "contrast") if name in chosen}
+        return Parameters(**chosen).model_dump(exclude_unset=True)
+    except ValueError:
+        raise RefusedError(422, _NO_FORM) from None
 
 
 def _text_area(name: str, title: str, asked: Mapping[str, str]) -> str:

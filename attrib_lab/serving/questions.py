@@ -45,15 +45,19 @@ _ONE = [{"type": "string"}, _PAIR]
 _INPUTS = {"anyOf": [*_ONE, {"type": "array", "items": {"anyOf": _ONE}}], "description": "A text, a pair, or a list."}
 
 
+# Bounded: a refusal quotes what was sent, and looks for a name near to it.
+_Label = Annotated[StrictInt, Field(ge=0, lt=10**6)] | Annotated[str, Field(max_length=500)]
+
+
 class Parameters(BaseModel):
     """How the words are to be explained; what is left out is as the pipeline has it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    target: StrictInt | str | None = Field(None, description="label (name or index) to explain, not the predicted one")
-    contrast: StrictInt | str | None = Field(None, description="label to explain against: why the one and not this")
-    method: str | None = Field(None, description="attribution method; the model's own by default")
-    top_k: Annotated[StrictInt, Field(ge=1)] | None = Field(1, description="labels in the answer; null: all of them")
+    target: _Label | None = Field(None, description="label (name or index) to explain, not the predicted one")
+    contrast: _Label | None = Field(None, description="label to explain against: why the one and not this")
+    method: str | None = Field(None, max_length=100, description="attribution method; the model's own by default")
+    top_k: Annotated[StrictInt, Field(ge=1, lt=10**6)] | None = Field(1, description="labels to answer; null: all")
     aggregation: Literal["word", "token", "sentence"] = Field("word", description="what gets a score of its own")
 
 
@@ -131,6 +135,7 @@ def sentence_of(errors: Sequence[Any]) -> str:
         return str(error["ctx"]["error"])
     if error["type"] == "extra_forbidden":
         known = Parameters if place[0] == "parameters" and len(place) > 1 else ExplainRequest
-        return f"unknown entry {place[-1]!r}.{nearest(place[-1], list(known.model_fields))}"
+        name = place[-1][:100]
+        return f"unknown entry {name!r}.{nearest(name, list(known.model_fields))}"
     said = [one["msg"] for one in errors if one["loc"][1:3] == error["loc"][1:3]]  # one for each type it may have
     return f"{'.'.join(place[:2])}: {', or '.join(said)}."
