@@ -5,7 +5,6 @@ import json
 import pytest
 from pipelines import LABELS, build
 
-from modeling_attrib import AttribTextClassificationPipeline
 from modeling_attrib.handler import EndpointHandler
 
 
@@ -23,7 +22,10 @@ def handler(pipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("repository")
     pipe.model.save_pretrained(folder)
     pipe.tokenizer.save_pretrained(folder)
-    return EndpointHandler(str(folder))
+    handler = EndpointHandler(str(folder))
+    for weight in handler.pipeline.model.parameters():  # read from a file, they lie where its header happens to end
+        weight.data = weight.data.clone()
+    return handler
 
 
 @pytest.mark.parametrize("inputs", [TEXT, PAIR, [TEXT, PAIR]], ids=["text", "pair", "list"])
@@ -34,7 +36,6 @@ def handler(pipe, tmp_path_factory):
 def test_an_endpoint_answers_as_the_pipeline(handler, pipe, inputs, parameters):
     request = {"inputs": inputs} | ({} if parameters is None else {"parameters": parameters})
     sent = json.dumps(request)
-    assert isinstance(handler.pipeline, AttribTextClassificationPipeline)
     answer = handler(request)
     assert json.dumps(request) == sent
     assert json.loads(json.dumps(answer)) == pipe(inputs, **(parameters or {}))
