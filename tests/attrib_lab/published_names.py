@@ -177,4 +177,4 @@ LINKS = {
 PLACEHOLDERS = {"owner/name", "user/demo", "user/name", "you/newswire"}
 # Of the workflows: found at that version in public workflows of this year.
 ACTIONS = {"actions/checkout": "v7", "actions/setup-python": "v7"}
-NOT_NAMES = {"Sci/Tech", "arxiv.org/abs", "dist/vendor", "output/state", "unseen/trained"}
+NOT_NAMES = {"Sci/Tech", "application/json", "arxiv.org/abs", "dist/vendor", "output/state", "unseen/trained"}
