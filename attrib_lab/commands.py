@@ -265,7 +265,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     _quiet_libraries()
     serve_model(
-        arguments.model_dir,
+        arguments.classifier,
         host=arguments.host,
         port=arguments.port,
         page=arguments.page,
@@ -283,7 +283,7 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
         description="Serve a model over HTTP. Texts that wait at the same time are explained together.",
         epilog="example: attrib serve outputs/demo --port 8000",
     )
-    parser.add_argument("model_dir", type=Path, help="what train.py left, a bundle, or any classifier's folder")
+    parser.add_argument("classifier", help="a folder or a Hub id")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: everybody's (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
     parser.add_argument("--page", type=Path, help="a built page for / (examples/browser/dist, if it runs this model)")

@@ -20,8 +20,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+import torch
+
 from attrib_lab.data.synthetic_news import generate
-from attrib_lab.models.any_classifier import load_any_classifier
+from attrib_lab.models.any_classifier import open_classifier
 from attrib_lab.terminal.errors import UserError, run_command
 from modeling_attrib import AttribTextClassificationPipeline
 
@@ -166,7 +168,7 @@ def start_server(model: Path) -> tuple[subprocess.Popen, int]:
 def measure(model: Path, clients: int, seconds: float, each: int) -> dict[str, Any]:
     """One client alone, all of them, and one alone again."""
     texts = client_texts(clients, each)
-    loaded = load_any_classifier(model)
+    loaded = open_classifier(str(model))
     classify = AttribTextClassificationPipeline(model=loaded.model, tokenizer=loaded.tokenizer, device="cpu")
     print(f"asking the pipeline about {clients * each} texts, one by one.")
     expected = [[classify(text) for text in own] for own in texts]
@@ -204,7 +206,8 @@ def write_report(measured: dict[str, Any], report: Path, machine: str) -> None:
     report.write_text(
         f"# `attrib serve` under load\n\n{measured['clients']} clients ask at once, for {many.seconds:.0f} seconds, "
         f"each {measured['each']} texts of its own over and over (the model: {measured['model']}). Before and after, "
-        "one client asks one text after the other. Clients and server share the machine.\n\n"
+        "one client asks one text after the other. Clients and server share the machine; the server computes on "
+        f"{torch.get_num_threads()} of its cores.\n\n"
         f"| what | figure |\n|---|---|\n{table}\n\n{machine}\n",
         encoding="utf-8",
     )

@@ -12,7 +12,7 @@ import uvicorn
 from modeling_attrib import AttribForSequenceClassification, AttribTextClassificationPipeline, list_attribution_methods
 from modeling_attrib.onnx_attrib import weights_digest
 
-from ..models.any_classifier import load_any_classifier
+from ..models.any_classifier import open_classifier
 from ..terminal.errors import UserError, first_line
 from .application import Service, build_application
 from .form_page import FormPage
@@ -26,7 +26,7 @@ _DESCRIPTION = "attrib.json"  # beside an exported graph, such as a built page's
 
 
 def serve_model(
-    model_dir: Path,
+    classifier: str,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -38,7 +38,7 @@ def serve_model(
     """Answer requests about a model's texts until SIGINT or SIGTERM comes.
 
     Args:
-        model_dir: what `train.py` left, a bundle, or a classifier of transformers' own.
+        classifier: folder or Hub id of one of ours, or of one of transformers' own, which is converted.
         host, port: where to listen; port 0 takes a free one.
         page: a built page for `/`; by default the one in `examples/browser/dist`, if it holds this very model.
         device: where the model computes, as torch names it.
@@ -49,24 +49,24 @@ def serve_model(
         UserError: for a model that cannot be loaded or explained, an address that cannot be listened at, or a page
             that is none, or another model's.
     """
-    loaded = load_any_classifier(model_dir)
+    loaded = open_classifier(classifier)
     try:
         pipe = AttribTextClassificationPipeline(model=loaded.model, tokenizer=loaded.tokenizer, device=device)
         pipe("Does it answer?")  # what the first asker would otherwise wait for, or be refused
     except (ValueError, RuntimeError, IndexError) as error:
-        raise UserError(f"{model_dir}: the model cannot explain its decisions: {first_line(error)}") from None
+        raise UserError(f"{classifier}: the model cannot explain its decisions: {first_line(error)}") from None
     built = find_page(page, loaded.model)
     with _listen(host, port) as listening:
         batcher, stopping = MicroBatcher(pipe, batch_tokens), asyncio.Event()
         names = loaded.model.config.id2label
         form = FormPage(
-            model_dir.resolve().name,
+            Path(classifier).resolve().name,
             [str(names[index]) for index in sorted(names)],
             [method["name"] for method in list_attribution_methods()],
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         what = "a form" if built is None else f"the page of {built}"
-        said = f"serving {model_dir} at {address} ({what}); POST {address}/explain, {address}/docs. Ctrl-C ends it."
+        said = f"serving {classifier} at {address} ({what}); POST {address}/explain, {address}/docs. Ctrl-C ends it."
         application = build_application(Service(batcher, limits or Limits(), stopping), form, built)
         server = Server(application, stopping, said)
         gc.collect()

@@ -15,7 +15,7 @@ import torch
 from served import tiny_pipeline
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from attrib_lab.models.any_classifier import load_any_classifier
+from attrib_lab.models.any_classifier import open_classifier
 from attrib_lab.serving.server import FOUND_PAGE, find_page, serve_model
 from attrib_lab.terminal.errors import UserError
 from modeling_attrib import AttribTextClassificationPipeline
@@ -44,7 +44,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 def test_a_stock_classifier_is_converted_with_its_logits(folders):
-    loaded = load_any_classifier(folders["stock"])
+    loaded = open_classifier(str(folders["stock"]))
     stock = BertForSequenceClassification.from_pretrained(folders["stock"]).eval()
     inputs = loaded.tokenizer(TEXT, return_tensors="pt")
     with torch.no_grad():
@@ -54,15 +54,15 @@ def test_a_stock_classifier_is_converted_with_its_logits(folders):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "nowhere: no such folder."),
-        ("empty", "there is no config.json"),
+        ("nowhere", "nowhere: no classifier can be loaded: "),
+        ("empty", "empty: no classifier can be loaded: "),
         ("encoder", "has no trained classification head"),
-        ("no_tokenizer", "no_tokenizer holds no tokenizer"),
+        ("no_tokenizer", "no_tokenizer has no tokenizer"),
     ],
 )
 def test_a_folder_that_cannot_be_served_is_one_line(folders, name, message):
     with pytest.raises(UserError) as error:
-        serve_model(folders.get(name, Path("nowhere")), port=0)
+        serve_model(str(folders.get(name, "nowhere")), port=0)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -71,9 +71,9 @@ def test_an_address_that_is_taken_is_one_line(folders):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"cannot listen at 127\.0\.0\.1 port {port}: "):
-            serve_model(folders["ours"], port=port)
+            serve_model(str(folders["ours"]), port=port)
     with pytest.raises(UserError, match=r"cannot listen at 127\.0\.0\.1 port 99999: "):
-        serve_model(folders["ours"], port=99999)
+        serve_model(str(folders["ours"]), port=99999)
 
 
 def build_page(folder: Path, weights: object) -> Path:
@@ -85,12 +85,12 @@ def build_page(folder: Path, weights: object) -> Path:
 
 def test_a_built_page_is_shown_if_it_runs_the_very_model(folders, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    model = load_any_classifier(folders["ours"]).model
+    model = open_classifier(str(folders["ours"])).model
     assert find_page(None, model) is None
     page = build_page(tmp_path / FOUND_PAGE, weights_digest(model))
     assert find_page(None, model) == FOUND_PAGE
     assert find_page(page, model) == page
-    other = load_any_classifier(folders["stock"]).model
+    other = open_classifier(str(folders["stock"])).model
     assert find_page(None, other) is None
     assert "runs another model: it is not shown" in capsys.readouterr().out
     with pytest.raises(UserError, match="runs another model than the one served"):
@@ -119,7 +119,7 @@ def test_it_answers_until_ctrl_c(folders):
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
     assert (process.returncode, printed, errors) == (0, "stopped.\n", "")
-    loaded = load_any_classifier(folders["stock"])
+    loaded = open_classifier(str(folders["stock"]))
     pipe = AttribTextClassificationPipeline(model=loaded.model, tokenizer=loaded.tokenizer, device="cpu")
     (expected,) = pipe(TEXT)
     assert [entry["word"] for entry in answer[0]["attributions"]] == TEXT.split()
