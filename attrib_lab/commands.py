@@ -7,7 +7,8 @@ from pathlib import Path
 from .evaluation.metrics import METRICS, select_metrics
 from .evaluation.options import DEFAULT_METRICS, KINDS, UNITS, Columns, EvaluationOptions
 from .exporting.formats import FORMATS
-from .terminal.arguments import CommandParser, RenamedOption
+from .serving.limits import DEFAULT_BATCH_TOKENS, Limits
+from .terminal.arguments import CommandParser, RenamedOption, positive
 from .terminal.errors import run_command
 
 
@@ -259,6 +260,47 @@ def _add_concepts(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_concepts)
 
 
+def _serve(arguments: argparse.Namespace) -> None:
+    from .serving.server import serve_model
+
+    _quiet_libraries()
+    serve_model(
+        arguments.classifier,
+        host=arguments.host,
+        port=arguments.port,
+        page=arguments.page,
+        device=arguments.device,
+        batch_tokens=arguments.batch_tokens,
+        limits=Limits(arguments.max_bytes, arguments.max_texts, arguments.max_characters),
+    )
+
+
+def _add_serve(commands: argparse._SubParsersAction) -> None:
+    default = Limits()
+    parser = commands.add_parser(
+        "serve",
+        help="answer over HTTP: POST /explain, a page at /, an OpenAPI page at /docs",
+        description="Serve a model over HTTP. Texts that wait at the same time are explained together.",
+        epilog="example: attrib serve outputs/demo --port 8000",
+    )
+    parser.add_argument("classifier", help="a folder or a Hub id")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: everybody's (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
+    parser.add_argument("--page", type=Path, help="a built page for / (examples/browser/dist, if it runs this model)")
+    parser.add_argument("--device", default="cpu", help="where the model computes: cpu, cuda, cuda:1 (%(default)s)")
+    parser.add_argument(
+        "--batch-tokens",
+        type=positive,
+        default=DEFAULT_BATCH_TOKENS,
+        help="texts × tokens that are explained at once (%(default)s)",
+    )
+    for name, what in (("bytes", "of a request"), ("texts", "in a request"), ("characters", "of a text")):
+        parser.add_argument(
+            f"--max-{name}", type=positive, default=getattr(default, name), help=f"{name} {what} (%(default)s)"
+        )
+    parser.set_defaults(run=_serve)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `attrib` and its subcommands."""
     parser = CommandParser(prog="attrib", description=__doc__)
@@ -268,6 +310,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_export(commands)
     _add_concepts(commands)
+    _add_serve(commands)
     return parser
 
 

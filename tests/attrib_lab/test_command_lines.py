@@ -67,6 +67,7 @@ def run(*words: str, allowed: tuple[str, ...] = ()) -> tuple[int, str, list[str]
         (["attrib_lab", "evaluate", "--help"], "au_mse"),
         (["attrib_lab", "export", "--help"], "aoti"),
         (["attrib_lab", "concepts", "--help"], "--concept"),
+        (["attrib_lab", "serve", "--help"], "--max-bytes"),
     ],
 )
 def test_help_imports_nothing_heavy(words, expected):
@@ -88,6 +89,8 @@ def test_help_imports_nothing_heavy(words, expected):
         (["push_to_hub.py", "outputs", "--repoid", "a/b"], "required: --repo-id"),
         (["push_to_hub.py", "outputs", "--repo-id", "a/b", "--privat"], "'--privat'. Did you mean '--private'?"),
         (["attrib_lab", "evalute", "outputs"], "invalid choice: 'evalute'"),
+        (["attrib_lab", "serve", "m", "--max-texts", "0"], "argument --max-texts: 0 must be 1 at least"),
+        (["attrib_lab", "serve", "m", "--prot", "80"], "'--prot'. Did you mean '--port'?"),
         (["attrib_lab", "export", "outputs", "--output", "x", "--formt=onnx"], "'--formt'. Did you mean '--format'?"),
         (["attrib_lab", "export", "outputs", "--output", "x", "--format", "onx"], "invalid choice: 'onx'"),
         (["attrib_lab", "evaluate", "m", "--data", "d", "--output", "o", "--limit", "0"], "must be 1 at least"),

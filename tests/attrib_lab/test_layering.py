@@ -26,6 +26,7 @@ ROOMS = (
     "exporting",
     "publishing",
     "concepts",
+    "serving",
     "metrics",
     "commands",
     "__main__",

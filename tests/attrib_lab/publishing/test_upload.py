@@ -91,7 +91,7 @@ def test_printed_list_and_verdict(published):
     sizes = {name: len(content) for name, content in contents_of(published.folder).items()}
     assert {name: int(size.replace(",", "")) for name, size in listed.items()} == sizes
     assert "without this package" in published.printed
-    assert "AutoModel, AutoModelForSequenceClassification, pipeline" in published.printed
+    assert "AutoModel, AutoModelForSequenceClassification, pipeline, EndpointHandler" in published.printed
     assert "largest difference 0.0." in published.printed
     assert published.printed.endswith("the bundle is in bundle. Nothing was uploaded: without --output it would be.\n")
     assert published.errors == ""
@@ -128,6 +128,11 @@ def tamper_with_module(bundle: Path) -> None:
     module.write_text(module.read_text(encoding="utf-8") + TURNCOAT, encoding="utf-8")
 
 
+def tamper_with_handler(bundle: Path) -> None:
+    handler = bundle / "handler.py"
+    handler.write_text(handler.read_text(encoding="utf-8").replace('"top_k"', '"top_n"'), encoding="utf-8")
+
+
 def tamper_by_loss(bundle: Path) -> None:
     (bundle / "contrastive.py").unlink()
 
@@ -145,7 +150,7 @@ def verdicts(published, model_dir, tmp_path_factory) -> dict[str, str]:
         except UserError as error:
             return f"UserError: {error}"
 
-    tamperings = [tamper_with_weight, tamper_with_module, tamper_by_loss]
+    tamperings = [tamper_with_weight, tamper_with_module, tamper_with_handler, tamper_by_loss]
     models = [load_trained_model(model_dir) for _ in tamperings]  # a tokenizer must not be shared between threads
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as threads:
         patch.setenv("PYTHONPATH", str(REPOSITORY))
@@ -162,6 +167,12 @@ def test_tampered_module_fails_the_proof_and_this_package_is_out_of_reach(verdic
     said = verdicts["tamper_with_module"]
     assert said.startswith("UserError: the bundle does not answer as the trained model does, so nothing was uploaded")
     assert re.search(r"(attributions|special_score).* differs by", said)
+
+
+def test_tampered_handler_of_endpoints_fails_the_proof(verdicts):
+    said = verdicts["tamper_with_handler"]
+    assert said.startswith("UserError: the bundle does not work in a fresh process, so nothing was uploaded")
+    assert "unknown parameter 'top_k'" in said
 
 
 def test_bundle_that_cannot_be_loaded_fails_the_proof_in_one_line(verdicts):

@@ -59,6 +59,7 @@ HELP = {
     "attrib evaluate": ["attrib", "evaluate", "--help"],
     "attrib export": ["attrib", "export", "--help"],
     "attrib concepts": ["attrib", "concepts", "--help"],
+    "attrib serve": ["attrib", "serve", "--help"],
     "train.py": ["train.py", "own_data", "--help"],
     "push_to_hub.py": ["push_to_hub.py", "--help"],
 }
@@ -66,6 +67,7 @@ COMMANDS = {
     "evaluate": ["attrib", "evaluate", "model", "--data", "newswire:9", "--output", "out"],
     "export": ["attrib", "export", "model", "--output", "out"],
     "concepts": ["attrib", "concepts", "model", "--concept", "a=a.txt", "--data", "newswire:9", "--output", "out"],
+    "serve": ["attrib", "serve", "model"],
     "train": ["train.py", "demo"],
     "publish": ["push_to_hub.py", "model", "--repo-id", "name/model"],
 }
@@ -96,7 +98,8 @@ def test_a_command_names_the_extra_that_it_lacks(ended, command):
     status, _, error = ended[command]
     assert status == 2
     told = r"error: \w+ is not installed; what needs it comes with: pip install (.*)\n"
-    assert shlex.split(re.fullmatch(told, error)[1]) == [f"{ROOT}[lab]"]
+    extra = "serve" if command == "serve" else "lab"
+    assert shlex.split(re.fullmatch(told, error)[1]) == [f"{ROOT}[{extra}]"]
 
 
 def test_every_module_that_is_imported_is_always_there_or_in_an_extra():
