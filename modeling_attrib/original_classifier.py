@@ -11,9 +11,9 @@ from transformers.utils import ModelOutput, find_adapter_config_file
 
 from .attribution_methods import ExplainableClassifier, Inputs
 from .backbone_parts import find_parts
-from .check_inputs import check_inputs
 from .configuration_attrib import AttribConfig
 from .pooling import pooling_weights
+from .sample_inputs import sample_inputs
 from .untouched import Untouched
 
 
@@ -131,7 +131,7 @@ def tokens_read(classifier: ExplainableClassifier) -> str:
     original = classifier.original
     assert original is not None, "a linear head reads what its pooling says"
     name = type(original).__name__
-    texts = check_inputs(classifier, 4, 8)
+    texts = sample_inputs(classifier, 4, 8)
     layer = find_parts(classifier.backbone).layers[-1]
     with Untouched(classifier):
         one = {key: value[:1] for key, value in texts.items()}  # without padding to find, some heads take no more
