@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     from .word_places import word_out_of_place  # noqa: F401
 
 
+_LABELS = ("num_labels", "id2label")  # which an adapter's files do not say
+
+
 class AttribPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation; weights of the backbone are its own class's business."""
 
@@ -230,9 +233,10 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         check_argument_names(config_arguments, "from_classifier")
         if is_setfit(classifier):
             return cls._from_setfit(classifier, **config_arguments)
-        labels: dict[str, Any] = {
-            name: config_arguments.pop(name) for name in ("num_labels", "id2label") if name in config_arguments
-        }
+        unread = [name for name in config_arguments if not name.startswith("attribution_") and name not in _LABELS]
+        if unread:
+            raise ValueError(f"an original head is kept as it is, problem type and labels too: no {unread[0]}.")
+        labels: dict[str, Any] = {name: config_arguments.pop(name) for name in _LABELS if name in config_arguments}
         if isinstance(classifier, str):
             classifier = load_classifier(classifier, attn_implementation, dtype, labels)
         elif labels:

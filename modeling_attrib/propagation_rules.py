@@ -51,6 +51,7 @@ _SECANT_ACTIVATIONS = {"GELUActivation", "GELUTanh", "PytorchGELUTanh", "SiLUAct
 _ATTENTION = F.scaled_dot_product_attention
 _MATMUL = {torch.matmul, torch.bmm, torch.Tensor.matmul, torch.Tensor.bmm, torch.Tensor.__matmul__, torch.einsum}
 _MULTIPLY = {torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__}
+_DIVIDE = {torch.div, torch.Tensor.div, torch.Tensor.__truediv__}
 _ADD = {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
 _CARRIERS = {  # these pass a mark on: the result is the same quantity in another shape or type
     F.dropout,
@@ -139,11 +140,13 @@ class PropagationRules(TorchFunctionMode):
                 F.layer_norm: self._layer_norm,
                 F.rms_norm: self._rms_norm,
                 F.normalize: self._normalize,
-                torch.rsqrt: self._root,
-                torch.Tensor.rsqrt: self._root,
+                torch.rsqrt: self._inverse_root,
+                torch.Tensor.rsqrt: self._inverse_root,
                 torch.sqrt: self._root,
                 torch.Tensor.sqrt: self._root,
             }
+            self._handlers |= dict.fromkeys(_DIVIDE, self._divide)
+            self._handlers[torch.Tensor.__rtruediv__] = self._divide_number
         if activation:
             self._add_activation_handlers()
 
@@ -285,16 +288,42 @@ class PropagationRules(TorchFunctionMode):
         slope = torch.rsqrt(wide.pow(2).mean(dim=axes, keepdim=True) + eps).to(output.dtype)
         return rescale(input, slope if weight is None else slope * weight.detach(), output.detach())
 
-    def _normalize(self, func: Callable[..., Any], input: torch.Tensor, *args: Any, **kw: Any) -> torch.Tensor:
-        """A vector over its length, which is a constant."""
-        output = func(input.detach(), *args, **kw)
-        length = input.detach().norm(dim=kw.get("dim", 1), keepdim=True).clamp(min=kw.get("eps", 1e-12))
-        return rescale(input, 1 / length, output)
+    def _normalize(
+        self,
+        func: Callable[..., Any],
+        input: torch.Tensor,
+        p: float = 2.0,
+        dim: int = 1,
+        eps: float = 1e-12,
+        out: None = None,
+    ) -> torch.Tensor:
+        """A vector over its length, which is a constant. (Who gives `out` asks for no gradient.)"""
+        states = input.detach()
+        length = states.norm(p, dim, keepdim=True).clamp_min(eps)
+        return rescale(input, 1 / length, func(states, p=p, dim=dim, eps=eps, out=out))
 
-    def _root(self, func: Callable[..., Any], variance: torch.Tensor, **kw: Any) -> torch.Tensor:
-        """√ or 1/√ of what a norm that is written out finds in the text."""
+    def _inverse_root(self, func: Callable[..., Any], variance: torch.Tensor, **kw: Any) -> torch.Tensor:
+        """1/√ of what a norm that is written out finds in the text."""
         self._root_mean_squares_seen += variance.requires_grad
         return func(variance.detach(), **kw)
+
+    def _root(self, func: Callable[..., Any], input: torch.Tensor, **kw: Any) -> torch.Tensor:
+        """√ of anything: of a norm's variance if something is divided by it (Muse Spark's gates are roots too)."""
+        output = func(input, **kw)
+        return _mark(output, "root") if input.requires_grad else output
+
+    def _divide(self, func: Callable[..., Any], first: Any, second: Any, **kw: Any) -> torch.Tensor:
+        if not _marked(second, "root"):
+            return func(first, second, **kw)
+        self._root_mean_squares_seen += 1
+        return func(first, second.detach(), **kw)
+
+    def _divide_number(self, func: Callable[..., Any], divisor: torch.Tensor, number: Any) -> torch.Tensor:
+        """As 1 / √variance is spelled."""
+        if not _marked(divisor, "root"):
+            return func(divisor, number)
+        self._root_mean_squares_seen += 1
+        return func(divisor.detach(), number)
 
     # Activations ----------------------------------------------------------------------------------------------
 

@@ -376,5 +376,6 @@ def test_arguments_that_do_not_fit_are_refused():
         AttribForSequenceClassification.from_classifier(stock(), method="lrp")
     with pytest.raises(ValueError, match="labels come along"):
         AttribForSequenceClassification.from_classifier(stock(), num_labels=4)
-    with pytest.raises(ValueError, match="an original head is kept as it is"):
-        AttribForSequenceClassification.from_classifier(stock(), feature_adjustment="attribution")
+    for name, value in {"feature_adjustment": "attribution", "classifier_dropout": 0.5, "pooling": "mean"}.items():
+        with pytest.raises(ValueError, match=f"an original head is kept as it is, .* no {name}"):
+            AttribForSequenceClassification.from_classifier(stock(), **{name: value})

@@ -26,7 +26,9 @@ from transformers import AttentionInterface, AutoModel, BertConfig
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from modeling_attrib import AttribConfig, AttribForSequenceClassification
+from modeling_attrib.backbone_parts import find_parts
 from modeling_attrib.conservation import unaccounted_relevance
+from modeling_attrib.propagation_rules import PropagationRules
 
 
 def case(names):
@@ -322,6 +324,43 @@ def test_a_norm_that_the_rule_never_meets_is_named(method):
     with pytest.raises(ValueError, match=r"norms: .* met encoder\.layer\.1\.output\.LayerNorm, which"):
         explain(model, attribution_method=method)
     explain(model, attribution_method="lrp_ah")  # has no rule for norms
+
+
+class RootGate(nn.Module):
+    """As Muse Spark's experts weigh their tokens: by the root of something that depends on the text."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + 1.0)
+
+
+@pytest.mark.parametrize("method", ["lrp", "lrp_ah_ln"])
+def test_a_root_that_nothing_is_divided_by_stands_for_no_norm(method):
+    model = build("bert")
+    output = model.backbone.encoder.layer[1].output
+    output.LayerNorm = HandWrittenLayerNorm(output.LayerNorm)
+    output.dense = nn.Sequential(output.dense, RootGate())
+    with pytest.raises(ValueError, match=r"norms: .* met encoder\.layer\.1\.output\.LayerNorm"):
+        explain(model, attribution_method=method)
+
+
+@pytest.mark.parametrize(
+    ("function", "slope"),
+    [
+        (lambda x: x / torch.sqrt(x.pow(2).sum(dim=-1, keepdim=True)), 0.2),
+        (lambda x: x * (1 / x.pow(2).sum(dim=-1, keepdim=True).sqrt()), 0.2),
+        (lambda x: torch.nn.functional.normalize(x, dim=-1), 0.2),
+        (lambda x: torch.nn.functional.normalize(x, p=1.0, dim=-1), 1 / 7),
+        (lambda x: torch.sqrt(4 * x.pow(2)), 2.0),
+    ],
+    ids=["quotient", "inverse", "normalize", "normalize-1", "no-norm"],
+)
+def test_a_length_is_constant_where_something_is_divided_by_it(function, slope):
+    x = torch.tensor([[3.0, 4.0]], requires_grad=True)
+    with PropagationRules(find_parts(build("bert").backbone), LAYERS, norm_std="frozen"):
+        y = function(x)
+    torch.testing.assert_close(y.detach(), function(x).detach())
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gradient, torch.full_like(x, slope))
 
 
 @pytest.mark.parametrize("method", ["lrp", "lrp_ah_ln", "attn_lrp", "damped_lrp"])
