@@ -89,11 +89,6 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         if config.backbone_config is None:
             raise ValueError("AttribConfig needs a backbone_config; or use from_backbone('name or folder').")
         self.num_labels = cast(int, config.num_labels)
-        width = getattr(config.get_text_config(), "hidden_size", None)
-        if width is None:
-            name = type(config.backbone_config).__name__
-            raise ValueError(f"{name} does not say how wide token states are (hidden_size): it is not supported.")
-        self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
         self.original: PreTrainedModel | None = None
         if config.classifier_head == "original":
             # transformers 4 takes weights that do not start with this prefix for those of a backbone alone.
@@ -102,6 +97,13 @@ class AttribForSequenceClassification(AttribPreTrainedModel):
         else:
             factory, arguments = backbone_factory(config.backbone_config)
             self.backbone = factory.from_config(config.backbone_config, **arguments)
+        width = getattr(config.get_text_config(), "hidden_size", None)
+        if width is None:
+            name = type(config.backbone_config).__name__
+            raise ValueError(f"{name} does not say how wide token states are (hidden_size): it is not supported.")
+        # In this order: an optimiser's checkpoint knows weights by their number.
+        self.adjusted_norm = nn.LayerNorm(width) if config.feature_adjustment == "attribution" else None
+        if self.original is None:
             self.dropout = nn.Dropout(config.classifier_dropout)
             self.classifier = nn.Linear(width, self.num_labels)
         self.expnet = build_expnet(config)

@@ -211,3 +211,9 @@ def test_a_saved_folder_holds_the_code_byte_for_byte(tmp_path):
         for reference in named:
             module, _, name = reference.partition(".")
             assert re.search(rf"^class {name}\b", (folder / f"{module}.py").read_text("utf-8"), flags=re.M)
+
+
+def test_weights_keep_their_order():
+    """An optimiser's checkpoint knows them by their number: an earlier one goes on only with the same order."""
+    names = [name.partition(".")[0] for name, _ in build(feature_adjustment="attribution").named_parameters()]
+    assert list(dict.fromkeys(names)) == ["backbone", "adjusted_norm", "classifier", "expnet"]
