@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -44,7 +44,7 @@ class Load:
         latencies: seconds of each answer.
         faults: what was wrong, a line each.
         differences: largest to the pipeline's, of probabilities, scores, and the rest (special_score, residual).
-        memory: bytes of the server, by the share of the time that had passed.
+        memory: bytes of the server, at equal steps of the time.
     """
 
     seconds: float = 0.0
@@ -200,7 +200,7 @@ def write_report(measured: dict[str, Any], report: Path, machine: str) -> None:
         ("one client that asks one by one, texts a second", f"{single:.1f}"),
         ("**throughput as a ratio to one by one**", f"**{many.throughput / single:.2f}**"),
         ("seconds until an answer: median, 99 %", f"{median(many.latencies):.2f}, {late[98]:.2f}"),
-        ("memory of the server: start, end, most", ", ".join(_megabytes(many.memory, pick) for pick in _PICKS)),
+        ("memory of the server from start to end, MB", ", ".join(f"{memory / 1e6:.0f}" for memory in many.memory)),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     report.write_text(
@@ -211,13 +211,6 @@ def write_report(measured: dict[str, Any], report: Path, machine: str) -> None:
         f"| what | figure |\n|---|---|\n{table}\n\n{machine}\n",
         encoding="utf-8",
     )
-
-
-_PICKS: tuple[Callable[[list[int]], int], ...] = (lambda all: all[0], lambda all: all[-1], max)
-
-
-def _megabytes(memory: list[int], pick: Callable[[list[int]], int]) -> str:
-    return f"{pick(memory) / 1e6:.0f} MB"
 
 
 def main() -> None:

@@ -49,16 +49,11 @@ def serve_model(
         UserError: for a model that cannot be loaded or explained, an address that cannot be listened at, or a page
             that is none, or another model's.
     """
-    loaded = open_classifier(classifier)
-    try:
-        pipe = AttribTextClassificationPipeline(model=loaded.model, tokenizer=loaded.tokenizer, device=device)
-        pipe("Does it answer?")  # what the first asker would otherwise wait for, or be refused
-    except (ValueError, RuntimeError, IndexError) as error:
-        raise UserError(f"{classifier}: the model cannot explain its decisions: {first_line(error)}") from None
-    built = find_page(page, loaded.model)
+    pipe = _open_pipeline(classifier, device)
+    built = find_page(page, pipe.model)
     with _listen(host, port) as listening:
         batcher, stopping = MicroBatcher(pipe, batch_tokens), asyncio.Event()
-        names = loaded.model.config.id2label
+        names = pipe.model.config.id2label
         form = FormPage(
             Path(classifier).resolve().name,
             [str(names[index]) for index in sorted(names)],
@@ -75,6 +70,16 @@ def serve_model(
             server.run(sockets=[listening])
         batcher.stop(0.1)
     print("stopped.")
+
+
+def _open_pipeline(classifier: str, device: str) -> AttribTextClassificationPipeline:
+    loaded = open_classifier(classifier)
+    try:
+        pipe = AttribTextClassificationPipeline(model=loaded.model, tokenizer=loaded.tokenizer, device=device)
+        pipe("Does it answer?")  # what the first asker would otherwise wait for, or be refused
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise UserError(f"{classifier}: the model cannot explain its decisions: {first_line(error)}") from None
+    return pipe
 
 
 class Server(uvicorn.Server):
