@@ -90,6 +90,7 @@ class Service:
         finally:
             for one in waiting:
                 one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)  # what they end with is nobody's business any more
 
 
 async def _gone(request: Request) -> None:

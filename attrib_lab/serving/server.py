@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def serve_model(
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
     limits: Limits | None = None,
 ) -> None:
-    """Answer requests about a model's texts until SIGINT or SIGTERM comes.
+    """Answer requests until SIGINT or SIGTERM comes; if the model still computes then, the process ends here.
 
     Args:
         classifier: folder or Hub id of one of ours, or of one of transformers' own, which is converted.
@@ -69,7 +70,9 @@ def serve_model(
         with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn, once all is answered
             server.run(sockets=[listening])
         batcher.stop(0.1)
-    print("stopped.")
+    print("stopped.", flush=True)
+    if batcher.alive:  # with a long text that nobody waits for: torch aborts if Python ends under it
+        os._exit(0)
 
 
 def _open_pipeline(classifier: str, device: str) -> AttribTextClassificationPipeline:
