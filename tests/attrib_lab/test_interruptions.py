@@ -20,6 +20,8 @@ from transformers import AutoTokenizer
 from attrib_lab.exporting.export import export_model
 from attrib_lab.models.checkpoints import CheckpointMarker, mark_checkpoint
 from attrib_lab.publishing import upload
+from attrib_lab.publishing.bundle import CardOptions
+from attrib_lab.publishing.hub import Destination
 from attrib_lab.publishing.proof import Proof
 from attrib_lab.publishing.upload import publish
 from attrib_lab.recipes.loading import load_recipe
@@ -154,7 +156,7 @@ def train_apart(recipe: Recipe) -> None:
 def publish_apart(model: Path, output: Path, language: str) -> None:
     unflushed()
     upload.prove_bundle = lambda *_: Proof(("nobody",), 0, 0)
-    publish(model, "user/model", output=output, language=language)
+    publish(model, Destination("user/model"), output=output, card=CardOptions(language=language))
 
 
 def export_apart(model: Path, output: Path) -> None:

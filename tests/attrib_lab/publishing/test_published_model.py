@@ -41,7 +41,7 @@ except OSError as error:
 print(json.dumps({
     "origins": [type(model).__module__, type(classify).__module__],
     "model": fresh_process.model_answers(model, tokenizer),
-    "pipeline": fresh_process.pipeline_answers(classify),
+    "pipeline": fresh_process.pipeline_answers(classify, list(model.config.id2label.values())),
     "wrong revision": wrong,
 }))
 """
