@@ -170,7 +170,8 @@ def _words_out_of_place(classifier: ExplainableClassifier, method: AttributionMe
 
 
 def _loses_relevance(classifier: ExplainableClassifier, method: AttributionMethod) -> None:
-    error = unaccounted_relevance(classifier, sample_inputs(classifier, 8, 8))
+    # Not as many texts as tokens: their layout would have to be found out first, which not all layers show.
+    error = unaccounted_relevance(classifier, sample_inputs(classifier, 7, 8))
     if not error <= _UNACCOUNTED:  # NaN too
         raise ValueError(
             f"{type(classifier.backbone).__name__}: the rules of {method.name!r} leave {error:.1%} of the relevance "
