@@ -121,6 +121,7 @@ class PropagationRules(TorchFunctionMode):
             texts, tokens = head_weights.shape
             self._rows = head_weights.argmax(dim=1) + torch.arange(texts, device=head_weights.device) * tokens
         self._fill_value = fill_value
+        self._tells_tanhs_apart = False
         self._attention_seen = 0
         self._halved = 0
         self._activations_seen = 0
@@ -160,7 +161,7 @@ class PropagationRules(TorchFunctionMode):
                 )
         tanh = self._tanh
         if kinds & _SQUASHED_PRODUCTS:
-            tanh = self._tanh_of_either_kind
+            tanh, self._tells_tanhs_apart = self._tanh_of_either_kind, True
             self._handlers[F.linear] = self._linear  # whose outputs are told apart, parameters frozen or not
         self._handlers |= {
             F.gelu: self._gelu,
@@ -189,7 +190,8 @@ class PropagationRules(TorchFunctionMode):
     ) -> torch.Tensor:
         weight, bias = self._constant(weight), None if bias is None else self._constant(bias)
         if not self._reads_rows_of(input):
-            return _mark(func(input, weight, bias), "linear")
+            output = func(input, weight, bias)
+            return _mark(output, "linear") if self._tells_tanhs_apart else output
         return _mark(self._of_read_tokens(lambda states: func(states, weight, bias), input), "read")
 
     def _reads_rows_of(self, input: torch.Tensor) -> bool:
