@@ -87,7 +87,8 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from .exporting.export import export_model, load_texts
+    from .data.sources import load_texts
+    from .exporting.export import export_model
 
     _quiet_libraries()
     texts = load_texts(arguments.data, arguments.text, arguments.limit) if arguments.data else None

@@ -194,6 +194,18 @@ def join_words(rows: Dataset, columns: Sequence[str]) -> Dataset:
     return rows
 
 
+def load_texts(source: str, column: str = "text", limit: int | None = None) -> list[str]:
+    """The texts of a source's column, read as for training: the first `limit` of those that are not missing.
+
+    Raises:
+        UserError: for a source that cannot be read, a missing column, or no text at all.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: measure on one text at least.")
+    rows = load_rows(source, "test", 0, [column])
+    return join_words(rows.select(complete_rows(rows, [column], source)[:limit]), [column])[column][:]
+
+
 # Splits -------------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from modeling_attrib import AttribTextClassificationPipeline, render_page
 
-from ..data.sources import complete_rows, join_words, load_rows
+from ..data.sources import load_texts
 from ..data.tables import READERS, file_faults
 from ..models.any_classifier import open_classifier
 from ..storage.files import write_whole, writing
@@ -72,8 +72,7 @@ def _label(pipe: AttribTextClassificationPipeline, value: str | None) -> str | i
 def _texts(texts: Sequence[str], file: Path | None, column: str) -> Iterator[str]:
     yield from texts
     if file is not None and file.suffix.lower() in READERS:
-        rows = load_rows(str(file), "test", 0, [column])
-        yield from join_words(rows.select(complete_rows(rows, [column], str(file))), [column])[column][:]
+        yield from load_texts(str(file), column)
     elif file is not None:
         with file_faults(file):
             lines = file.read_text(encoding="utf-8-sig").splitlines()

@@ -20,7 +20,6 @@ from modeling_attrib.backbone_parts import token_limit
 from modeling_attrib.onnx_attrib import weights_digest
 from modeling_attrib.tracing import OUTPUTS, export_attributions, graph_inputs
 
-from ..data.sources import complete_rows, join_words, load_rows
 from ..models.model_folder import TrainedModel, load_trained_model
 from ..storage.files import refusal
 from ..storage.folders import locked, replacing
@@ -257,15 +256,3 @@ _WRITERS: dict[str, Callable[..., Run]] = {
     "pt2": _write_pt2,
     "aoti": _write_aoti,
 }
-
-
-def load_texts(source: str, column: str = "text", limit: int = 500) -> list[str]:
-    """The first `limit` texts of a source, as for training, to measure a reduced precision on.
-
-    Raises:
-        UserError: for a source that cannot be read, a missing column, or no text at all.
-    """
-    if limit < 1:
-        raise UserError(f"--limit {limit}: measure on one text at least.")
-    rows = load_rows(source, "test", 0, [column])
-    return join_words(rows.select(complete_rows(rows, [column], source)[:limit]), [column])[column][:]

@@ -8,8 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from pyarrow import parquet
 
 from attrib_lab.data.labels import encode_labels
-from attrib_lab.data.sources import load_splits
-from attrib_lab.exporting.export import load_texts
+from attrib_lab.data.sources import load_splits, load_texts
 from attrib_lab.recipes.recipe import DataSection
 from attrib_lab.terminal.errors import UserError
 
